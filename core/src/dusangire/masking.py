@@ -1,0 +1,78 @@
+"""What may be seen of a message: secrets never, phone numbers only in part."""
+
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
+
+from dusangire.phone import mask_phone
+
+HIDDEN = "•••"
+
+# Names under which providers send secrets. Matched in JSON keys, form fields and header names.
+_SECRET_NAME = re.compile(
+    r"secret|token|password|passwd|authorization|api[-_]?key|subscription[-_]?key|signature"
+    r"|\bpin\b|cvv|cvc|hash$|cookie|callback[-_]?url",
+    re.IGNORECASE,
+)
+_NOT_SECRET = {"token_type"}
+
+# Rwandan numbers in any spelling, and any other number in E.164: enough digits to call somebody.
+_PHONE = re.compile(r"(?<![\w.-])(?:\+?250[ -]?|0)7\d(?:[ -]?\d){7}(?![\w-])|\+\d{9,15}(?![\w-])")
+_CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
+
+_MAX_TEXT = 4_000
+
+
+def _passes_luhn(digits: str) -> bool:
+    doubled = (sum(divmod(int(d) * 2, 10)) for d in digits[-2::-2])
+    return (sum(doubled) + sum(int(d) for d in digits[-1::-2])) % 10 == 0
+
+
+def has_card_number(text: str) -> bool:
+    """Whether 13 to 19 digits that pass the Luhn check stand in `text`: a card number, perhaps."""
+    return any(_passes_luhn(re.sub(r"\D", "", m.group())) for m in _CARD.finditer(text))
+
+
+def _mask_card(match: re.Match[str]) -> str:
+    return HIDDEN if _passes_luhn(re.sub(r"\D", "", match.group())) else match.group()
+
+
+def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
+    """`text` without any of `secrets`, card numbers or readable phone numbers; cut at 4,000."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    text = _PHONE.sub(lambda match: mask_phone(re.sub(r"[ -]", "", match.group())), text)
+    text = _CARD.sub(_mask_card, text)
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+
+
+def mask_json(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """A JSON value with every text masked, and everything under a secret's name hidden."""
+    if isinstance(value, str):
+        return mask_text(value, secrets)
+    if isinstance(value, Mapping):
+        return {
+            mask_text(str(key), secrets): (
+                HIDDEN if is_secret_name(str(key)) and item else mask_json(item, secrets)
+            )
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [mask_json(item, secrets) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        masked = mask_text(str(value), secrets)
+        return value if masked == str(value) else masked
+    return value
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether values under this name are hidden whatever they are."""
+    return name.lower() not in _NOT_SECRET and _SECRET_NAME.search(name) is not None
+
+
+def mask_log(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A structlog processor: nothing secret reaches a log line."""
+    return {key: HIDDEN if is_secret_name(key) else mask_json(item) for key, item in event.items()}

@@ -1,0 +1,119 @@
+"""Masking: secrets never, numbers only in part, and everything else as it was."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dusangire.masking import HIDDEN, has_card_number, mask_json, mask_log, mask_text
+
+words = st.text("abcdefghijklmnopqrstuvwxyz ", max_size=20)
+secrets = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=6, max_size=40)
+mobiles = st.builds(
+    "{}{:07d}".format, st.sampled_from(["72", "73", "78", "79"]), st.integers(0, 9_999_999)
+)
+scalars = st.none() | st.booleans() | st.integers(-99_999, 99_999) | words
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def luhn(digits: str) -> str:
+    """`digits` with the check digit that makes them a card number."""
+    return next(d for d in (digits + str(n) for n in range(10)) if has_card_number(d))
+
+
+cards = st.text("0123456789", min_size=12, max_size=18).map(luhn)
+
+
+@given(st.lists(words | secrets, max_size=8), st.lists(secrets, min_size=1, max_size=4))
+def test_a_secret_is_never_in_a_text(parts: list[str], hidden: list[str]) -> None:
+    text = "".join(part + secret for part in [*parts, ""] for secret in hidden)
+
+    masked = mask_text(text, hidden)
+
+    assert not [secret for secret in hidden if secret in masked]
+
+
+@given(values, secrets, st.integers(0, 3))
+def test_a_secret_is_nowhere_in_a_json_value(value: Any, secret: str, place: int) -> None:
+    hidden_in = [secret, {secret: 1}, {"deep": [{"deeper": secret}]}, f"Bearer {secret}."][place]
+
+    masked = mask_json([value, hidden_in], [secret])
+
+    assert secret not in json.dumps(masked, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("access_token", "Authorization", "Ocp-Apim-Subscription-Key", "api_key", "apiKey"),
+        *("password", "client_secret", "Set-Cookie", "pin", "cvv", "X-Signature", "verif-hash"),
+        "X-Callback-Url",
+    ],
+)
+@pytest.mark.parametrize("value", ["x", 17, ["x"], {"y": "x"}])
+def test_what_is_under_the_name_of_a_secret_is_hidden(name: str, value: Any) -> None:
+    assert mask_json({"outer": {name: value}}) == {"outer": {name: HIDDEN}}
+
+
+@given(mobiles, st.sampled_from(["+250{}", "250{}", "0{}", "+250 {}"]), words, words)
+def test_a_phone_number_is_never_whole(mobile: str, spelling: str, left: str, right: str) -> None:
+    masked = mask_text(f"{left} {spelling.format(mobile)} {right}")
+
+    assert mobile not in masked.replace(" ", "")
+    assert mobile[-3:] in masked
+
+
+@given(mobiles)
+def test_a_phone_number_that_is_a_number_is_masked_too(mobile: str) -> None:
+    assert mobile not in json.dumps(mask_json({"partyId": int(f"250{mobile}")}))
+
+
+@given(cards, st.sampled_from(["", " ", "-"]), words)
+def test_a_card_number_is_hidden(card: str, between: str, left: str) -> None:
+    grouped = between.join(card[i : i + 4] for i in range(0, len(card), 4))
+
+    masked = mask_text(f"{left} {grouped}")
+
+    assert card not in masked
+    assert not has_card_number(masked)
+    assert sum(character.isdigit() for character in masked) <= len(card) // 2
+
+
+@given(values)
+def test_what_is_no_secret_stays_as_it_was(value: Any) -> None:
+    assert mask_json(value) == value
+
+
+@given(st.text(min_size=4_001, max_size=4_100))
+def test_a_long_text_is_cut(text: str) -> None:
+    assert len(mask_text(text)) <= 4_001
+
+
+@given(
+    st.recursive(
+        scalars | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+def test_no_value_is_too_odd_to_be_masked(value: Any) -> None:
+    json.dumps(mask_json(value))
+
+
+def test_a_log_line_shows_neither_secrets_nor_numbers() -> None:
+    event = {"event": "asked", "phone": "+250788123456", "api_key": "k", "body": {"token": "t"}}
+
+    masked = mask_log(None, "info", event)
+
+    assert masked == {
+        "event": "asked",
+        "phone": "+2507****456",
+        "api_key": HIDDEN,
+        "body": {"token": HIDDEN},
+    }
