@@ -1,0 +1,82 @@
+"""The hooks: everything a plugin can tell or do. This page is the map.
+
+A gateway plugin implements `describe_gateway`, `initiate_payment` and whatever else its provider
+can do, as `@hookimpl` functions of one module. What it implements is what it can do: nothing is
+declared twice. Hooks that talk to the provider are coroutines; the others are plain functions
+without I/O. docs/hooks.md has a page for each.
+
+A control plugin wraps hooks of all gateways with `@hookimpl(wrapper=True)`.
+"""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from dusangire import hookspec
+from dusangire.gateway import (
+    Attempt,
+    Gateway,
+    GatewayConfig,
+    GatewayDescription,
+    Heard,
+    Outcome,
+    Refund,
+    TestReport,
+    WebhookRequest,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+@hookspec(firstresult=True)
+def describe_gateway() -> GatewayDescription | None:
+    """Name, colour, config and payer input of the payment method."""
+
+
+@hookspec(firstresult=True)
+def initiate_payment(
+    gateway: Gateway[GatewayConfig], attempt: Attempt
+) -> Awaitable[Outcome] | None:
+    """Ask the provider to move the money."""
+
+
+@hookspec(firstresult=True)
+def check_payment(gateway: Gateway[GatewayConfig], attempt: Attempt) -> Awaitable[Outcome] | None:
+    """Ask the provider what became of it."""
+
+
+@hookspec(firstresult=True)
+def cancel_payment(gateway: Gateway[GatewayConfig], attempt: Attempt) -> Awaitable[Outcome] | None:
+    """Withdraw it. Failed(CANCELLED): withdrawn for certain. Succeeded: it was too late."""
+
+
+@hookspec(firstresult=True)
+def check_payer(
+    gateway: Gateway[GatewayConfig], attempt: Attempt
+) -> Awaitable[Outcome | None] | None:
+    """Look before asking: Failed when this payer certainly cannot pay, None otherwise."""
+
+
+@hookspec(firstresult=True)
+def refund_payment(gateway: Gateway[GatewayConfig], refund: Refund) -> Awaitable[Outcome] | None:
+    """Ask the provider to give money back."""
+
+
+@hookspec(firstresult=True)
+def check_refund(gateway: Gateway[GatewayConfig], refund: Refund) -> Awaitable[Outcome] | None:
+    """Ask the provider what became of a refund."""
+
+
+@hookspec(firstresult=True)
+def read_webhook(gateway: Gateway[GatewayConfig], request: WebhookRequest) -> Heard | None:
+    """Verify and translate what the provider sent. Pure: no I/O. Raises WebhookRejected."""
+
+
+@hookspec(firstresult=True)
+def test_gateway(gateway: Gateway[GatewayConfig]) -> Awaitable[TestReport] | None:
+    """Try the configuration without moving money, and say in words what is wrong."""
+
+
+@hookspec(firstresult=True)
+def simulator(gateway: Gateway[GatewayConfig]) -> "ASGIApp | None":
+    """An app that behaves like the provider, for laptops and tests."""

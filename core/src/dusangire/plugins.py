@@ -1,0 +1,256 @@
+"""The installed plugins: found by entry point, asked through pluggy, kept at arm's length."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+import structlog
+
+from dusangire import PROJECT, hookspecs
+from dusangire.errors import GatewayNotFound
+from dusangire.exchanges import secret_values
+from dusangire.gateway import (
+    Accepted,
+    Attempt,
+    Failed,
+    Gateway,
+    GatewayDescription,
+    Heard,
+    Outcome,
+    Refund,
+    TestReport,
+    Trust,
+    Unknown,
+    WebhookRequest,
+)
+from dusangire.outcomes import checked
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = structlog.get_logger(__name__)
+
+
+class Capability(StrEnum):
+    """What a gateway can do (`GatewayCapability` in the API)."""
+
+    REFUND = "REFUND"
+    PARTIAL_REFUND = "PARTIAL_REFUND"
+    CANCEL = "CANCEL"
+    STATUS_CHECK = "STATUS_CHECK"
+    CALLBACK = "CALLBACK"
+    STORED_METHOD = "STORED_METHOD"
+    MANUAL_CONFIRMATION = "MANUAL_CONFIRMATION"
+    STATEMENT = "STATEMENT"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One payment method. `name` is the name of its entry point.
+
+    Whatever a hook does (raise, hang, return nonsense), the methods here answer with an Outcome.
+    """
+
+    name: str
+    version: str
+    module: object
+    manager: pluggy.PluginManager
+    description: GatewayDescription
+    _callers: dict[str, pluggy.HookCaller] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def capabilities(self) -> frozenset[Capability]:
+        """Derived from what the module implements, so that it cannot be wrong."""
+        has = self.implements
+        found = {
+            Capability.REFUND: has("refund_payment"),
+            Capability.PARTIAL_REFUND: has("refund_payment") and self.description.partial_refunds,
+            Capability.CANCEL: has("cancel_payment"),
+            Capability.STATUS_CHECK: has("check_payment"),
+            Capability.CALLBACK: has("read_webhook"),
+            # Where the gateway cannot say what happened, only a person can.
+            Capability.MANUAL_CONFIRMATION: not has("check_payment"),
+        }
+        return frozenset(capability for capability, present in found.items() if present)
+
+    def implements(self, hook: str) -> bool:
+        return hook in self._hooks
+
+    @cached_property
+    def _hooks(self) -> frozenset[str]:
+        return frozenset(caller.name for caller in self.manager.get_hookcallers(self.module) or ())
+
+    async def initiate_payment(self, gateway: Gateway[Any], attempt: Attempt) -> Outcome:
+        return await self._outcome("initiate_payment", gateway=gateway, attempt=attempt)
+
+    async def check_payment(self, gateway: Gateway[Any], attempt: Attempt) -> Outcome:
+        return await self._outcome("check_payment", gateway=gateway, attempt=attempt)
+
+    async def cancel_payment(self, gateway: Gateway[Any], attempt: Attempt) -> Outcome:
+        return await self._outcome("cancel_payment", gateway=gateway, attempt=attempt)
+
+    async def refund_payment(self, gateway: Gateway[Any], refund: Refund) -> Outcome:
+        return await self._outcome("refund_payment", gateway=gateway, refund=refund)
+
+    async def check_refund(self, gateway: Gateway[Any], refund: Refund) -> Outcome:
+        return await self._outcome("check_refund", gateway=gateway, refund=refund)
+
+    async def check_payer(self, gateway: Gateway[Any], attempt: Attempt) -> Failed | None:
+        """Failed when this payer certainly cannot pay. Any doubt is None: go on and ask."""
+        if not self.implements("check_payer"):
+            return None
+        outcome = await self._outcome("check_payer", gateway=gateway, attempt=attempt)
+        return outcome if isinstance(outcome, Failed) else None
+
+    async def test_gateway(self, gateway: Gateway[Any]) -> TestReport:
+        if not self.implements("test_gateway"):
+            return TestReport(ok=True, message=f"{self.description.name} has nothing to test.")
+        try:
+            report = await self._call("test_gateway", gateway=gateway)
+        except Exception as error:
+            gateway.log.warning("gateway test raised", exc_info=True)
+            return TestReport(ok=False, message=f"The plugin failed while testing: {error!r}")
+        if not isinstance(report, TestReport):
+            return TestReport(ok=False, message=f"The plugin answered {report!r}.")
+        return report
+
+    def read_webhook(self, gateway: Gateway[Any], request: WebhookRequest) -> Heard:
+        """Raises WebhookRejected, and whatever a broken plugin raises."""
+        heard = self._hook("read_webhook")(gateway=gateway, request=request)
+        if not isinstance(heard, Heard):
+            raise TypeError(f"read_webhook answered {type(heard).__name__}, not Heard")
+        if heard.outcome is not None:
+            heard = replace(heard, outcome=checked(heard.outcome, secret_values(gateway.config)))
+        if heard.outcome is not None and heard.trust is not Trust.SIGNED:
+            gateway.log.warning("outcome of a webhook that is not signed was dropped")
+            return replace(heard, outcome=None)
+        return heard
+
+    def simulator(self, gateway: Gateway[Any]) -> "ASGIApp | None":
+        app: ASGIApp | None = self._hook("simulator")(gateway=gateway)
+        return app
+
+    async def _outcome(self, hook: str, **arguments: Any) -> Outcome:
+        gateway: Gateway[Any] = arguments["gateway"]
+        try:
+            outcome = await self._call(hook, **arguments)
+        except TimeoutError:
+            return Unknown(cause=f"no answer within {self.description.call_timeout:g} s")
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return Unknown(cause="the plugin cancelled its own call")
+        except (Exception, SystemExit) as error:
+            # Whatever broke, the call may have gone out before: it is unknown, not failed.
+            gateway.log.warning("hook raised", hook=hook, exc_info=True)
+            return Unknown(cause=f"the plugin failed: {type(error).__name__}")
+        if outcome is None and hook == "check_payer":
+            return Accepted()
+        try:
+            return checked(outcome, secret_values(gateway.config))
+        except ValueError as error:
+            gateway.log.warning("hook answered nonsense", hook=hook, problem=str(error))
+            return Unknown(cause=f"the plugin answered nonsense: {error}")
+
+    async def _call(self, hook: str, **arguments: Any) -> Any:
+        async with asyncio.timeout(self.description.call_timeout):
+            return await self._hook(hook)(**arguments)
+
+    def _hook(self, name: str) -> pluggy.HookCaller:
+        """The hook with this gateway's implementation, and the wrappers of control plugins."""
+        if name not in self._callers:
+            others = [
+                plugin
+                for plugin in self.manager.get_plugins()
+                if plugin is not self.module and not self._wraps(plugin, name)
+            ]
+            self._callers[name] = self.manager.subset_hook_caller(name, others)
+        return self._callers[name]
+
+    def _wraps(self, plugin: object, name: str) -> bool:
+        return any(
+            implementation.plugin is plugin
+            and (implementation.wrapper or implementation.hookwrapper)
+            for implementation in getattr(self.manager.hook, name).get_hookimpls()
+        )
+
+
+@dataclass
+class Plugins:
+    """What is installed: `gateways` by name, and what was left out because it is broken."""
+
+    manager: pluggy.PluginManager
+    gateways: dict[str, Plugin] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls,
+        modules: Mapping[str, object] | None = None,
+        *,
+        installed: Iterable[EntryPoint] | None = None,
+    ) -> "Plugins":
+        """Every installed plugin, and `modules` (by name) beside them.
+
+        A plugin that cannot be loaded is reported and left out; the rest works.
+        """
+        manager = pluggy.PluginManager(PROJECT)
+        manager.add_hookspecs(hookspecs)
+        plugins = cls(manager)
+        found = entry_points(group=PROJECT) if installed is None else installed
+        for point in sorted(found, key=lambda point: point.name):
+            plugins._load(point)
+        for name, module in (modules or {}).items():
+            plugins.register(name, module, version="0")
+        return plugins
+
+    def __getitem__(self, name: str) -> Plugin:
+        try:
+            return self.gateways[name]
+        except KeyError:
+            known = ", ".join(sorted(self.gateways)) or "none"
+            raise GatewayNotFound(
+                f"There is no plugin {name!r} installed. Installed: {known}."
+            ) from None
+
+    def register(self, name: str, module: object, version: str) -> None:
+        """Adds a plugin; raises what pluggy raises for hooks that do not fit."""
+        if name in self.gateways or self.manager.has_plugin(name):
+            raise ValueError(f"There is another plugin {name!r} already.")
+        try:
+            self.manager.register(module, name)
+            self.manager.check_pending()
+            description = self._describe(module)
+        # Half a plugin must not stay: what pluggy took in before it raised is taken out.
+        except (Exception, SystemExit):
+            if self.manager.get_plugin(name) is module:
+                self.manager.unregister(module)
+            raise
+        if description is not None:
+            self.gateways[name] = Plugin(name, version, module, self.manager, description)
+
+    def _load(self, point: EntryPoint) -> None:
+        try:
+            module = point.load()
+            version = point.dist.version if point.dist is not None else "0"
+            self.register(point.name, module, version)
+        # A stranger's code may raise anything when it is imported, even SystemExit.
+        except (Exception, SystemExit) as error:
+            self.broken[point.name] = f"{type(error).__name__}: {error}"
+            log.exception("plugin left out: it could not be loaded", plugin=point.name)
+
+    def _describe(self, module: object) -> GatewayDescription | None:
+        describe = getattr(module, "describe_gateway", None)
+        if describe is None or self.manager.parse_hookimpl_opts(module, "describe_gateway") is None:
+            return None
+        description = describe()
+        if not isinstance(description, GatewayDescription):
+            raise TypeError(f"describe_gateway answered {type(description).__name__}")
+        json.dumps(description.config.model_json_schema())
+        return description
