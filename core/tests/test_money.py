@@ -3,12 +3,15 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from iso4217 import Currency
 
 from dusangire.errors import AmountOutOfLimits, CurrencyNotSupported, InvalidAmount
 from dusangire.money import MAX_MINOR, Money, exponent
+
+# A busy machine is slow, and not wrong.
+patiently = settings(deadline=None)
 
 PAYABLE = sorted(one.code for one in Currency if one.exponent is not None)
 UNPAYABLE = sorted(one.code for one in Currency if one.exponent is None)
@@ -45,6 +48,7 @@ def test_what_has_no_minor_unit_is_no_currency_to_pay_in(currency: str) -> None:
         Money.parse(1, currency)
 
 
+@patiently
 @given(minors, currencies)
 def test_an_amount_comes_back_exactly(minor: int, currency: str) -> None:
     money = Money(minor, currency)
@@ -53,6 +57,7 @@ def test_an_amount_comes_back_exactly(minor: int, currency: str) -> None:
     assert Money.parse(f"{money.amount:f}", currency) == money
 
 
+@patiently
 @given(minors, currencies, st.integers(min_value=0, max_value=70))
 def test_zeros_behind_an_amount_change_nothing(minor: int, currency: str, zeros: int) -> None:
     money = Money(minor, currency)
@@ -63,6 +68,7 @@ def test_zeros_behind_an_amount_change_nothing(minor: int, currency: str, zeros:
     assert Money.parse(longer, currency) == money
 
 
+@patiently
 @given(minors, currencies, st.integers(min_value=1, max_value=80), st.integers(1, 9))
 def test_a_digit_too_many_is_refused_and_never_rounded(
     minor: int, currency: str, places: int, digit: int
@@ -103,6 +109,7 @@ def test_more_than_can_be_stored_is_out_of_limits(amount: str) -> None:
         Money.parse(amount, "RWF")
 
 
+@patiently
 @given(st.one_of(st.text(max_size=40), st.decimals().map(str), st.integers().map(str)), currencies)
 @example("1e-999999999999", "RWF")
 @example("1e999999999999", "BHD")

@@ -95,6 +95,9 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
         self._inner = inner
         self._secrets = secrets
 
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         # A provider is never called inside a transaction: it would hold locks for seconds.
         assert_no_transaction("call a gateway")
@@ -200,6 +203,11 @@ def shown_body(body: bytes, content_type: str, secrets: Sequence[str] = ()) -> A
         pass
     if "form-urlencoded" in content_type:
         return mask_json(storable(dict(parse_qsl(text))), secrets)
+    return shown_text(text, secrets)
+
+
+def shown_text(text: str, secrets: Sequence[str] = ()) -> str:
+    """Words of a provider as they may be kept: masked, whatever of its message they quote."""
     return mask_text(_NAMED.sub(_hide_secret, storable(text)), secrets)
 
 

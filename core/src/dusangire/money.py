@@ -46,6 +46,9 @@ class Money:
         (more than can be stored) and CurrencyNotSupported.
         """
         digits = exponent(currency)
+        if isinstance(amount, str) and ("_" in amount or not amount.isascii()):
+            # Decimal reads 1_000 and the digits of any script as well; a person may not.
+            raise InvalidAmount("The amount must be a decimal number, such as 5000.")
         try:
             value = Decimal(amount)
         except (InvalidOperation, ValueError, TypeError) as error:

@@ -23,24 +23,32 @@ class TokenCache:
 
     clock: Callable[[], datetime]
     _tokens: dict[str, Token] = field(default_factory=dict)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _fetching: dict[str, "asyncio.Task[str]"] = field(default_factory=dict)
 
     async def get(self, name: str, fetch: Callable[[], Awaitable[tuple[str, timedelta]]]) -> str:
-        """The token `name`; `fetch` gives a new one and its lifetime, and is called by one waiter.
+        """The token `name`; `fetch` gives a new one and its lifetime, once for all who wait.
 
-        A token is renewed when a sixth of its lifetime is left.
+        A token is renewed when a sixth of its lifetime is left. What `fetch` raises, all who wait
+        for it get: a provider that hangs is not asked again by each of them in turn.
         """
         token = self._tokens.get(name)
         if token is not None and self.clock() < token.renew_at:
             return token.value
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            token = self._tokens.get(name)
-            if token is None or self.clock() >= token.renew_at:
-                asked_at = self.clock()
-                value, lifetime = await fetch()
-                token = Token(value, asked_at + lifetime * 5 / 6)
-                self._tokens[name] = token
-        return token.value
+        if name not in self._fetching:
+            task = asyncio.create_task(self._fetch(name, fetch))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._fetching[name] = task
+        # Whoever gives up waiting leaves the others their token.
+        return await asyncio.shield(self._fetching[name])
+
+    async def _fetch(self, name: str, fetch: Callable[[], Awaitable[tuple[str, timedelta]]]) -> str:
+        asked_at = self.clock()
+        try:
+            value, lifetime = await fetch()
+            self._tokens[name] = Token(value, asked_at + lifetime * 5 / 6)
+        finally:
+            del self._fetching[name]
+        return value
 
     def forget(self, name: str, value: str) -> None:
         """Drop a token that the provider refused, unless somebody renewed it meanwhile."""
