@@ -3,11 +3,14 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dusangire.errors import InvalidPhone
 from dusangire.phone import mask_phone, parse_phone
+
+# A busy machine is slow, and not wrong.
+patiently = settings(deadline=None)
 
 # Mobile numbers of MTN (78, 79) and Airtel (72, 73).
 mobiles = st.builds(
@@ -18,11 +21,13 @@ spellings = st.sampled_from(
 )
 
 
+@patiently
 @given(mobiles, spellings)
 def test_every_spelling_is_the_same_number(mobile: str, spelling: str) -> None:
     assert parse_phone(spelling.format(mobile)) == f"+250{mobile}"
 
 
+@patiently
 @given(mobiles, st.sampled_from([" ", "-", ".", "  "]))
 def test_groups_of_digits_are_no_other_number(mobile: str, between: str) -> None:
     grouped = between.join(["0" + mobile[:3], mobile[3:6], mobile[6:]])
@@ -47,6 +52,7 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         parse_phone(text)
 
 
+@patiently
 @given(st.text(max_size=60) | st.text("+0123456789 -().", max_size=45))
 def test_whatever_is_typed_in_is_refused_or_is_one_number(text: str) -> None:
     try:
@@ -58,6 +64,7 @@ def test_whatever_is_typed_in_is_refused_or_is_one_number(text: str) -> None:
     assert parse_phone(number) == number
 
 
+@patiently
 @given(mobiles)
 def test_a_masked_number_cannot_be_called(mobile: str) -> None:
     masked = mask_phone(f"+250{mobile}")

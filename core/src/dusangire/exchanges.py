@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -79,7 +81,8 @@ def open_client(
     Raises AnswerTooLarge (an httpx.TransportError) for answers over 1 MB.
     """
     inner = transport or httpx.AsyncHTTPTransport(
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        verify=_trusted(),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
     )
     return httpx.AsyncClient(
         base_url=base_url,
@@ -88,6 +91,12 @@ def open_client(
         headers={"User-Agent": "dusangire/0.1"},
         trust_env=False,
     )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificate authorities, read once: it takes longer than a call."""
+    return httpx.create_ssl_context()
 
 
 class _RecordingTransport(httpx.AsyncBaseTransport):

@@ -332,7 +332,7 @@ def _failed(
             note,
             late=True,
             checks=attempt.checks + 1,
-            next_check_at=timing.next_late_check(attempt.checks) if doubtful else None,
+            next_check_at=timing.next_late_check(attempt.checks + 1) if doubtful else None,
         )
     cancelled = kind is TransactionKind.CANCEL and outcome.code is FailureCode.CANCELLED
     status = PaymentStatus.CANCELLED if cancelled else PaymentStatus.FAILED
@@ -367,7 +367,7 @@ def _accepted(
             note,
             late=attempt.late,
             checks=attempt.checks + asked,
-            next_check_at=timing.next_late_check(attempt.checks) if attempt.late else None,
+            next_check_at=timing.next_late_check(attempt.checks + asked) if attempt.late else None,
         )
     if asked and timing.over(payment.expires_at):
         return _expired(payment, timing)
@@ -463,7 +463,7 @@ def _unknown(payment: PaymentState, attempt: AttemptState, cause: str, timing: T
             note,
             late=attempt.late,
             checks=attempt.checks + 1,
-            next_check_at=timing.next_late_check(attempt.checks) if attempt.late else None,
+            next_check_at=timing.next_late_check(attempt.checks + 1) if attempt.late else None,
         )
     submitting = attempt.status is AttemptStatus.SUBMITTING
     status = _pending(payment)
@@ -510,9 +510,7 @@ def _mismatch(
         ),
         payment_status=status,
         event=(
-            _event(payment, status)
-            if news or attempt.status is AttemptStatus.SUBMITTING
-            else None
+            _event(payment, status) if news or attempt.status is AttemptStatus.SUBMITTING else None
         ),
         attention=AttentionReason.AMOUNT_MISMATCH if news else None,
         late=True,

@@ -18,6 +18,8 @@ _NOT_SECRET = {"token_type"}
 
 # Rwandan numbers in any spelling, and any other number in E.164: enough digits to call somebody.
 _PHONE = re.compile(r"(?<![\w.-])(?:\+?250[ -]?|0)7\d(?:[ -]?\d){7}(?![\w-])|\+\d{9,15}(?![\w-])")
+# Under these names any spelling is a phone number, even one without a prefix.
+_PHONE_NAME = re.compile(r"msisdn|phone|mobile|party_?id$", re.IGNORECASE)
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 
 _MAX_TEXT = 4_000
@@ -42,8 +44,9 @@ def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, HIDDEN)
-    text = _PHONE.sub(lambda match: mask_phone(re.sub(r"[ -]", "", match.group())), text)
+    # Cards first: the middle of a spaced one may look like a phone number.
     text = _CARD.sub(_mask_card, text)
+    text = _PHONE.sub(lambda match: mask_phone(re.sub(r"[ -]", "", match.group())), text)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
 
 
@@ -53,9 +56,7 @@ def mask_json(value: Any, secrets: Iterable[str] = ()) -> Any:
         return mask_text(value, secrets)
     if isinstance(value, Mapping):
         return {
-            mask_text(str(key), secrets): (
-                HIDDEN if is_secret_name(str(key)) and item else mask_json(item, secrets)
-            )
+            mask_text(str(key), secrets): _mask_named(str(key), item, secrets)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -64,6 +65,16 @@ def mask_json(value: Any, secrets: Iterable[str] = ()) -> Any:
         masked = mask_text(str(value), secrets)
         return value if masked == str(value) else masked
     return value
+
+
+def _mask_named(name: str, value: Any, secrets: Iterable[str]) -> Any:
+    if is_secret_name(name) and value:
+        return HIDDEN
+    masked = mask_json(value, secrets)
+    digits = str(masked).removeprefix("+")
+    if _PHONE_NAME.search(name) and digits.isdigit() and len(digits) > 6:
+        return mask_phone(str(masked))
+    return masked
 
 
 def is_secret_name(name: str) -> bool:

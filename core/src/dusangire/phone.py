@@ -32,5 +32,9 @@ def parse_phone(text: str, region: str = "RW") -> PhoneNumber:
 
 
 def mask_phone(number: str) -> str:
-    """`+250788123456` as people who need not know it may see it: `+2507****456`."""
-    return f"{number[:5]}****{number[-3:]}"
+    """`+250788123456` as people who need not know it may see it: `+2507****456`.
+
+    A national spelling shows no more of the number: `0788123456` is `07****456`.
+    """
+    shown = 5 if number.startswith("+") else max(0, len(number) - 8)
+    return f"{number[:shown]}****{number[-3:]}"
