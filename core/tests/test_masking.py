@@ -31,7 +31,15 @@ def luhn(digits: str) -> str:
     return next(d for d in (digits + str(n) for n in range(10)) if has_card_number(d))
 
 
-cards = st.text("0123456789", min_size=12, max_size=18).map(luhn)
+# What the networks give out: how a number begins, and how many digits follow before the last.
+networks = st.sampled_from(
+    [("4", 14), ("51", 13), ("55", 13), ("2221", 11), ("34", 12), ("6011", 11)]
+)
+cards = networks.flatmap(
+    lambda kind: st.text("0123456789", min_size=kind[1], max_size=kind[1]).map(
+        lambda rest: luhn(kind[0] + rest)
+    )
+)
 
 
 @patiently
@@ -145,3 +153,34 @@ def test_what_is_called_a_phone_number_is_masked_in_any_spelling(
 
 def test_a_card_number_that_begins_like_a_phone_number_is_hidden_whole() -> None:
     assert mask_text("paid with 2507 8812 3456 7896") == "paid with •••"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1700000000009",  # milliseconds since 1970 that pass the Luhn check
+        "6001067021124",  # a bar code
+        "12345678-1234-4123-8123-123456789012",
+        "250788123456",
+    ],
+)
+def test_an_order_number_is_not_taken_for_a_card(text: str) -> None:
+    assert not has_card_number(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111111",
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+        "4111.1111.1111.1111",
+        "5555555555554444",
+        "2223003122003222",
+        "378282246310005",
+        "6011111111111117",
+        "card:4111111111111111,",
+    ],
+)
+def test_a_card_number_is_found_in_any_spelling(text: str) -> None:
+    assert has_card_number(text)
