@@ -1,0 +1,115 @@
+"""The closed vocabularies. Core's own words are published as they are."""
+
+from enum import StrEnum
+
+import strawberry
+
+from dusangire.access import Scope
+from dusangire.errors import ErrorCode
+from dusangire.gateway import Environment, FailureCode
+from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
+from dusangire.plugins import Capability
+from dusangire.queries import PaymentOrder
+
+for words, name, description in (
+    (Scope, "Scope", None),
+    (ErrorCode, "ErrorCode", None),
+    (Environment, "Environment", None),
+    (
+        FailureCode,
+        "FailureCode",
+        "Closed vocabulary of why money did not move; the gateway's own word stays in gatewayCode.",
+    ),
+    (PaymentStatus, "PaymentStatus", None),
+    (
+        AttemptStatus,
+        "AttemptStatus",
+        (
+            "UNKNOWN: the call may or may not have reached the gateway; "
+            "it is being asked about, never resent blindly."
+        ),
+    ),
+    (AttentionReason, "AttentionReason", None),
+    (TransactionKind, "TransactionKind", None),
+    (Capability, "GatewayCapability", None),
+    (PaymentOrder, "PaymentOrder", None),
+):
+    strawberry.enum(words, name=name, description=description)
+
+
+@strawberry.enum
+class ReconciliationStatus(StrEnum):
+    NOT_RECONCILED = "NOT_RECONCILED"
+    MATCHED = "MATCHED"
+    DISCREPANCY = "DISCREPANCY"
+
+
+@strawberry.enum
+class HealthStatus(StrEnum):
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    DOWN = "DOWN"
+    NO_TRAFFIC = "NO_TRAFFIC"
+
+
+@strawberry.enum
+class Role(StrEnum):
+    VIEWER = "VIEWER"
+    OPERATOR = "OPERATOR"
+    APPROVER = "APPROVER"
+    ADMIN = "ADMIN"
+
+
+@strawberry.enum
+class RefundStatus(StrEnum):
+    REQUESTED = "REQUESTED"
+    PROCESSING = "PROCESSING"
+    UNKNOWN = "UNKNOWN"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+
+@strawberry.enum
+class InvoiceKind(StrEnum):
+    INVOICE = "INVOICE"
+    CREDIT_NOTE = "CREDIT_NOTE"
+
+
+@strawberry.enum
+class InvoiceStatus(StrEnum):
+    DRAFT = "DRAFT"
+    ISSUED = "ISSUED"
+    PAID = "PAID"
+    VOID = "VOID"
+
+
+@strawberry.enum
+class ReconciliationRunStatus(StrEnum):
+    RUNNING = "RUNNING"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+__all__ = [
+    "AttemptStatus",
+    "AttentionReason",
+    "Capability",
+    "Environment",
+    "ErrorCode",
+    "FailureCode",
+    "HealthStatus",
+    "InvoiceKind",
+    "InvoiceStatus",
+    "PaymentOrder",
+    "PaymentStatus",
+    "ReconciliationRunStatus",
+    "ReconciliationStatus",
+    "RefundStatus",
+    "Role",
+    "Scope",
+    "TransactionKind",
+]

@@ -1,0 +1,247 @@
+"""What can be sent, and how it becomes core's own input.
+
+An input lists what a caller may set: there is nothing else to set. Amounts, moments and phone
+numbers arrive as text; core says which field is wrong.
+"""
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import orjson
+import strawberry
+
+from dusangire import payments, queries
+from dusangire.errors import Invalid, InvalidAmount, NotFound
+from dusangire_schema.enums import (
+    Environment,
+    FailureCode,
+    PaymentStatus,
+    ReconciliationStatus,
+)
+from dusangire_schema.scalars import JSON, CurrencyCode, DecimalText, MomentText, PhoneNumber
+
+
+@strawberry.input
+class MoneyInput:
+    amount: DecimalText
+    currency: CurrencyCode
+
+
+@strawberry.input
+class CustomerInput:
+    reference: str
+    name: str | None = None
+    email: str | None = None
+    phone: PhoneNumber | None = None
+
+    def to_core(self) -> payments.CustomerInput:
+        return payments.CustomerInput(
+            reference=self.reference, name=self.name, email=self.email, phone=self.phone
+        )
+
+
+@strawberry.input(
+    description="gateway is a gateway's code; "
+    "details holds what that gateway's inputSchema asks for beyond these."
+)
+class PaymentMethodInput:
+    gateway: str
+    phone: PhoneNumber | None = None
+    email: str | None = None
+    stored_method_id: strawberry.ID | None = None
+    details: JSON | None = None
+
+    def to_core(self) -> payments.MethodInput:
+        return payments.MethodInput(
+            gateway=self.gateway,
+            phone=self.phone,
+            email=self.email,
+            stored_method_id=self.stored_method_id,
+            details=json_value(self.details, "method", "details"),
+        )
+
+
+@strawberry.input
+class CreatePaymentInput:
+    idempotency_key: str
+    amount: MoneyInput
+    order_reference: str | None = None
+    description: str | None = None
+    customer: CustomerInput | None = None
+    method: PaymentMethodInput | None = strawberry.field(
+        default=None, description="Leave out to let the payer choose later with attemptPayment."
+    )
+    return_url: str | None = None
+    metadata: JSON | None = None
+    expires_at: MomentText | None = None
+    wait_ms: int | None = strawberry.field(
+        default=None,
+        description="Hold the answer up to this long (max 10000) for the gateway's first answer; "
+        "0 answers at once.",
+    )
+
+    def to_core(self) -> payments.CreatePayment:
+        return payments.CreatePayment(
+            idempotency_key=self.idempotency_key,
+            amount=self.amount.amount,
+            currency=self.amount.currency,
+            order_reference=self.order_reference,
+            description=self.description,
+            customer=self.customer.to_core() if self.customer else None,
+            method=self.method.to_core() if self.method else None,
+            return_url=self.return_url,
+            metadata=json_value(self.metadata, "metadata"),
+            expires_at=moment(self.expires_at, "expiresAt"),
+            wait_ms=self.wait_ms,
+        )
+
+
+@strawberry.input
+class AttemptPaymentInput:
+    idempotency_key: str
+    payment_id: strawberry.ID
+    method: PaymentMethodInput
+    return_url: str | None = None
+    wait_ms: int | None = None
+
+    def to_core(self) -> payments.AttemptPayment:
+        return payments.AttemptPayment(
+            idempotency_key=self.idempotency_key,
+            payment_id=known_id(self.payment_id, "paymentId"),
+            method=self.method.to_core(),
+            return_url=self.return_url,
+            wait_ms=self.wait_ms,
+        )
+
+
+@strawberry.input(
+    description="Money that a person saw arrive: a bank transfer, cash from a courier."
+)
+class ConfirmPaymentInput:
+    idempotency_key: str
+    payment_id: strawberry.ID
+    amount: MoneyInput
+    evidence: str
+    note: str | None = None
+
+    def to_core(self) -> payments.ConfirmPayment:
+        return payments.ConfirmPayment(
+            idempotency_key=self.idempotency_key,
+            payment_id=known_id(self.payment_id, "paymentId"),
+            amount=self.amount.amount,
+            currency=self.amount.currency,
+            evidence=self.evidence,
+            note=self.note,
+        )
+
+
+@strawberry.input
+class CancelPaymentInput:
+    payment_id: strawberry.ID
+    reason: str
+
+
+@strawberry.input
+class SaveGatewayInput:
+    code: str
+    plugin: str
+    name: str
+    environment: Environment
+    config: JSON
+    enabled: bool | None = True
+
+
+@strawberry.input
+class PaymentFilter:
+    status: list[PaymentStatus] | None = None
+    gateway: list[str] | None = None
+    created_from: MomentText | None = None
+    created_to: MomentText | None = None
+    amount_min: DecimalText | None = None
+    amount_max: DecimalText | None = None
+    currency: CurrencyCode | None = None
+    phone: PhoneNumber | None = None
+    customer: str | None = None
+    order_reference: str | None = None
+    failure_code: list[FailureCode] | None = None
+    reconciliation_status: list[ReconciliationStatus] | None = None
+    needs_attention: bool | None = None
+    search: str | None = strawberry.field(
+        default=None,
+        description="Free text over references, order, customer, description, gateway ids "
+        "and error text.",
+    )
+
+    def to_core(self) -> queries.PaymentFilter:
+        return queries.PaymentFilter(
+            status=self.status,
+            gateway=self.gateway,
+            created_from=moment(self.created_from, "filter", "createdFrom"),
+            created_to=moment(self.created_to, "filter", "createdTo"),
+            amount_min=decimal(self.amount_min, "filter", "amountMin"),
+            amount_max=decimal(self.amount_max, "filter", "amountMax"),
+            currency=self.currency,
+            phone=self.phone,
+            customer=self.customer,
+            order_reference=self.order_reference,
+            failure_code=self.failure_code,
+            reconciliation_status=self.reconciliation_status,
+            needs_attention=self.needs_attention,
+            search=self.search,
+        )
+
+
+def moment(text: str | None, *field: str) -> datetime | None:
+    """A moment in RFC 3339. Raises Invalid, also for one without an offset."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Invalid("Write a time like 2026-11-23T14:30:00+02:00, with its offset.", field=field)
+    return found
+
+
+def decimal(text: str | None, *field: str) -> Decimal | None:
+    """A number. Raises InvalidAmount."""
+    if text is None:
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise InvalidAmount(field=field) from None
+
+
+def id_of(text: str | None) -> UUID | None:
+    """An id; None for text that cannot be one, which is as unknown as any other."""
+    try:
+        return UUID(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def known_id(text: str, field: str) -> UUID:
+    """Raises NotFound for text that cannot be an id."""
+    found = id_of(text)
+    if found is None:
+        raise NotFound(field=[field])
+    return found
+
+
+def json_value(value: Any, *field: str) -> Any:
+    """A JSON value that can be stored. Raises Invalid for depths and numbers that cannot."""
+    if value is None:
+        return None
+    try:
+        stored = orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise Invalid(
+            f"{field[-1]} is nested too deeply or holds a number that is too large.", field=field
+        ) from error
+    if b"\\u0000" in stored:
+        raise Invalid(f"{field[-1]} holds characters that cannot be stored.", field=field)
+    return value

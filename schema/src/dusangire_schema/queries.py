@@ -1,0 +1,114 @@
+"""What can be asked."""
+
+from typing import cast
+
+import strawberry
+
+from dusangire import access, events
+from dusangire import queries as core
+from dusangire.errors import Invalid
+from dusangire_schema import described
+from dusangire_schema.connections import PageInfo, page_info, page_size
+from dusangire_schema.context import Info
+from dusangire_schema.enums import PaymentOrder
+from dusangire_schema.inputs import PaymentFilter, id_of
+from dusangire_schema.types import ApiKey, Event, Gateway, GatewayPlugin, Payment, Viewer
+
+
+@strawberry.type
+class PaymentEdge:
+    cursor: str
+    node: Payment
+
+
+@strawberry.type
+class PaymentConnection:
+    wanted: strawberry.Private[core.PaymentFilter]
+    edges: list[PaymentEdge]
+    page_info: PageInfo
+
+    @strawberry.field
+    async def total_count(self, info: Info) -> int | None:
+        return await core.count_payments(info.context.core, info.context.actor, self.wanted)
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def viewer(self, info: Info) -> Viewer:
+        actor = info.context.actor
+        return Viewer(kind=actor.kind, name=actor.name, role=None, scopes=sorted(actor.scopes))
+
+    @strawberry.field
+    async def payment(
+        self, info: Info, id: strawberry.ID | None = None, reference: str | None = None
+    ) -> Payment | None:
+        context = info.context
+        if id is not None and (known := id_of(id)) is None:
+            return None
+        found = await core.payment(
+            context.core, context.actor, id=known if id is not None else None, reference=reference
+        )
+        return cast("Payment | None", found)
+
+    @strawberry.field
+    async def payments(
+        self,
+        info: Info,
+        filter: PaymentFilter | None = None,
+        order_by: PaymentOrder | None = PaymentOrder.CREATED_DESC,
+        first: int | None = 25,
+        after: str | None = None,
+    ) -> PaymentConnection:
+        wanted = filter.to_core() if filter else core.PaymentFilter()
+        page = await core.payments(
+            info.context.core,
+            info.context.actor,
+            wanted,
+            order_by or PaymentOrder.CREATED_DESC,
+            page_size(first, 25),
+            after,
+        )
+        return PaymentConnection(
+            wanted=wanted,
+            edges=[
+                PaymentEdge(cursor=cursor, node=cast("Payment", item))
+                for item, cursor in zip(page.items, page.cursors, strict=True)
+            ],
+            page_info=page_info(page, after),
+        )
+
+    @strawberry.field
+    async def gateways(self, info: Info) -> list[Gateway]:
+        return cast("list[Gateway]", await info.context.core.gateways.all())
+
+    @strawberry.field
+    def gateway_plugins(self, info: Info) -> list[GatewayPlugin]:
+        context = info.context
+        context.actor.require(access.Scope.ADMIN)
+        installed = context.core.plugins.gateways
+        return cast("list[GatewayPlugin]", [installed[name] for name in sorted(installed)])
+
+    @strawberry.field
+    async def api_keys(self, info: Info) -> list[ApiKey]:
+        return cast("list[ApiKey]", await access.list_api_keys(info.context.actor))
+
+    @described.field("Events after a cursor: what a client missed.")
+    async def events(
+        self,
+        info: Info,
+        after: str | None = None,
+        types: list[str] | None = None,
+        first: int | None = 100,
+    ) -> list[Event]:
+        found = await events.missed(
+            info.context.core, info.context.actor, after, event_types(types), page_size(first, 100)
+        )
+        return cast("list[Event]", found)
+
+
+def event_types(types: list[str] | None) -> list[str] | None:
+    """Raises Invalid for text that is no type of event."""
+    if types is not None and (len(types) > 50 or any("\x00" in t or len(t) > 100 for t in types)):
+        raise Invalid("This is not a type of event.", field=["types"])
+    return types

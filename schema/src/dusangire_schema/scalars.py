@@ -1,0 +1,95 @@
+"""Values on the wire: exact amounts, moments with a zone, phone numbers as people write them.
+
+Scalars pass on what they were given, as text: whether it is a good amount or phone number is for
+core to say, so that the caller gets a UserError that names the field, not a protocol error.
+"""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, NewType
+
+import strawberry
+from graphql import (
+    FloatValueNode,
+    GraphQLError,
+    IntValueNode,
+    StringValueNode,
+    ValueNode,
+    print_ast,
+    value_from_ast_untyped,
+)
+from strawberry.types.scalar import ScalarDefinition
+
+CurrencyCode = NewType("CurrencyCode", str)
+PhoneNumber = NewType("PhoneNumber", str)
+JSON = NewType("JSON", object)
+
+# What an input holds: the text as it came, not checked yet.
+DecimalText = NewType("DecimalText", str)
+MomentText = NewType("MomentText", str)
+
+# Longer texts are cut: no amount, moment, phone number or currency needs more, so a cut one is
+# as wrong as it was before.
+_LONGEST = 200
+
+
+def decimal_out(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def moment_out(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat()[:-6] + "Z"
+
+
+def text_in(value: Any) -> str:
+    """A JSON value as text. `5000`, `5000.5` and `"5000"` are all good ways to write an amount."""
+    return (value if isinstance(value, str) else repr(value))[:_LONGEST]
+
+
+def text_of_literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> str:
+    # The digits as they were written: a float in between would lose some.
+    if isinstance(node, StringValueNode | IntValueNode | FloatValueNode):
+        return node.value[:_LONGEST]
+    return print_ast(node)[:_LONGEST]
+
+
+def json_of_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+    try:
+        return value_from_ast_untyped(node, variables)
+    except RecursionError:
+        raise GraphQLError("This JSON value is nested too deeply.", node) from None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _text(name: str, serialize: Any, description: str | None = None) -> ScalarDefinition:
+    return strawberry.scalar(
+        name=name,
+        description=description,
+        serialize=serialize,
+        parse_value=text_in,
+        parse_literal=text_of_literal,
+    )
+
+
+_DECIMAL = _text("Decimal", decimal_out)
+_MOMENT = _text("DateTime", moment_out)
+
+SCALARS: dict[object, ScalarDefinition] = {
+    Decimal: _DECIMAL,
+    DecimalText: _DECIMAL,
+    datetime: _MOMENT,
+    MomentText: _MOMENT,
+    date: _text("Date", date.isoformat),
+    PhoneNumber: _text(
+        "PhoneNumber",
+        _same,
+        "E.164, accepts national Rwandan spellings (0788…, 250788…, +250 788 …).",
+    ),
+    CurrencyCode: _text("CurrencyCode", _same, "ISO 4217 alphabetic code."),
+    JSON: strawberry.scalar(
+        name="JSON", serialize=_same, parse_value=_same, parse_literal=json_of_literal
+    ),
+}
