@@ -360,6 +360,9 @@ def _accepted(
 ) -> Change:
     asked = kind is TransactionKind.STATUS_CHECK
     note = f"pending: unknown status {outcome.unmapped}" if outcome.unmapped else "pending"
+    if attempt.status in ENDED and kind is TransactionKind.INITIATE:
+        # What we had given up arrived after all: the payer is being asked.
+        return _same(payment, attempt, note, late=True, next_check_at=timing.next_late_check(0))
     if attempt.status not in OPEN:
         return _same(
             payment,
@@ -450,7 +453,9 @@ def _not_found(
             next_check_at=timing.next_check(attempt.checks + 1, None),
         )
     if _too_late_to_send(payment, attempt, timing):
-        return _never_sent(payment, outcome.cause)
+        # It was sent, and may have been on its way all the time.
+        failed = _never_sent(payment, outcome.cause)
+        return replace(failed, late=True, next_check_at=timing.next_late_check(0))
     return _same(payment, attempt, note, resend=True, next_check_at=timing.now)
 
 

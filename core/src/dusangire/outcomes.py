@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from dusangire.exchanges import shown_text
 from dusangire.gateway import (
     Accepted,
     ApproveOnPhone,
@@ -26,7 +27,6 @@ from dusangire.gateway import (
     Unknown,
 )
 from dusangire.lifecycle import RESEND_FOR
-from dusangire.masking import mask_text
 from dusangire.money import MAX_MINOR
 from dusangire.text import printable, storable
 
@@ -87,7 +87,7 @@ def _tidy(outcome: Outcome, secrets: tuple[str, ...]) -> Outcome:
     changes: dict[str, Any] = {}
     for name, value in _values(outcome).items():
         if name in _WORDS and isinstance(value, str):
-            changes[name] = mask_text(printable(value), secrets)[:_MAX_WORDS]
+            changes[name] = shown_text(printable(value), secrets)[:_MAX_WORDS]
         elif name in _IDS and isinstance(value, str):
             changes[name] = printable(value)[:_MAX_ID]
         elif name == "plugin_data":

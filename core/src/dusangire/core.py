@@ -1,0 +1,73 @@
+"""One process's view of the system: settings, keys, plugins, gateways and the clock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dusangire import database
+from dusangire.access import Authenticator
+from dusangire.gateways import Gateways
+from dusangire.keyring import Keyring
+from dusangire.plugins import Plugins
+from dusangire.settings import Settings
+from dusangire.tail import Tail
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(kw_only=True)
+class Core:
+    """What every use case is given first.
+
+    work: set when there is something for a worker of this process to do at once.
+    news: set when this process wrote an event, so that its sequencer need not wait for its poll.
+    tail: hands new events to this process's subscribers, once somebody runs it.
+    """
+
+    settings: Settings
+    keyring: Keyring
+    plugins: Plugins
+    gateways: Gateways
+    authenticator: Authenticator
+    clock: Callable[[], datetime] = now
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    tail: Tail = field(default_factory=Tail)
+
+
+@asynccontextmanager
+async def open_core(
+    settings: Settings,
+    database_url: str,
+    *,
+    plugins: Mapping[str, object] | None = None,
+    clock: Callable[[], datetime] = now,
+    connections: int = 16,
+) -> AsyncIterator[Core]:
+    """Connects, loads the plugins and opens the gateways; closes all of it at the end.
+
+    plugins: modules by name, beside the installed ones.
+    Raises CannotStart when a setting, a key or the database is not right.
+    """
+    keyring = Keyring.open(settings)
+    await database.connect(database_url, connections=connections)
+    loaded = Plugins.load(plugins)
+    gateways = Gateways(settings=settings, keyring=keyring, plugins=loaded, clock=clock)
+    try:
+        # A wrong key is found here, before anything is served or written.
+        await gateways.reload()
+        yield Core(
+            settings=settings,
+            keyring=keyring,
+            plugins=loaded,
+            gateways=gateways,
+            authenticator=Authenticator(keyring),
+            clock=clock,
+        )
+    finally:
+        await gateways.close()
+        await database.disconnect()

@@ -1,0 +1,282 @@
+"""What gateways told us: stored before it is answered, worked on afterwards, kept for ever."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import structlog
+
+from dusangire import attempts
+from dusangire.core import Core
+from dusangire.database import Row, fetch
+from dusangire.errors import GatewayConfiguration, GatewayNotFound, NotFound, WebhookRejected
+from dusangire.exchanges import secret_values, shown_body
+from dusangire.gateway import Heard, Reply, Trust, WebhookRequest
+from dusangire.gateways import Account
+from dusangire.lifecycle import TransactionKind
+from dusangire.masking import HIDDEN, is_secret_name, mask_text
+from dusangire.outcomes import outcome_json, read_outcome
+from dusangire.records import json_of
+from dusangire.text import printable
+
+log = structlog.get_logger(__name__)
+
+MAX_TRIES = 10
+ORPHAN_FOR = timedelta(hours=24)
+# A hint may make the next question earlier, but not more often than this.
+HINT_EVERY = timedelta(seconds=10)
+_KEPT_HEADERS = frozenset({"content-type", "content-length", "user-agent", "date"})
+
+
+async def accept(core: Core, code: str, token: str, request: WebhookRequest) -> Reply:
+    """Takes a gateway's webhook and gives the answer it expects, after it is stored.
+
+    Raises NotFound (no such gateway, or not its token), WebhookRejected (not from the gateway) and
+    Retryable (the database is away: answer 503, so that the gateway tries again).
+    """
+    account = await _account(core, code, token)
+    heard: Heard | None = None
+    error: str | None = None
+    try:
+        heard = _read(account, request)
+    except WebhookRejected as rejected:
+        log.warning(
+            "security: webhook refused", gateway=code, status=rejected.status, why=rejected.message
+        )
+        raise
+    except Exception as raised:
+        # A plugin that cannot read its provider's message must not lose it.
+        log.exception("webhook not readable", gateway=code)
+        error = f"{type(raised).__name__}: {raised}"
+    await _store(account, request, heard, error)
+    core.work.set()
+    return heard.reply if heard else Reply()
+
+
+async def _account(core: Core, code: str, token: str) -> Account:
+    try:
+        account = await core.gateways.by_code(code)
+    except GatewayNotFound as error:
+        raise NotFound from error
+    expected = account.webhook_token.encode()
+    readable = account.plugin is not None and account.plugin.implements("read_webhook")
+    if not hmac.compare_digest(expected, token.encode("utf-8", "replace")) or not readable:
+        raise NotFound
+    return account
+
+
+async def _store(
+    account: Account, request: WebhookRequest, heard: Heard | None, error: str | None
+) -> None:
+    key = printable(heard.dedupe_key) if heard else hashlib.sha256(request.body).hexdigest()
+    if len(key) > 200:
+        key = hashlib.sha256(key.encode()).hexdigest()
+    await fetch(
+        """INSERT INTO gateway_webhook
+            (id, gateway_id, dedupe_key, method, headers, body, trust, reference, outcome, error,
+             next_try_at)
+        VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9::jsonb, $10, now())
+        ON CONFLICT (gateway_id, dedupe_key) DO UPDATE SET repeated = gateway_webhook.repeated + 1
+        RETURNING id""",
+        uuid4(),
+        account.id,
+        key,
+        printable(request.method)[:10],
+        orjson.dumps(_headers(request)).decode(),
+        request.body,
+        heard.trust.value if heard else None,
+        printable(heard.reference)[:200] if heard and heard.reference else None,
+        outcome_json(heard.outcome) if heard and heard.outcome else None,
+        printable(error)[:1000] if error else None,
+    )
+
+
+def _headers(request: WebhookRequest) -> dict[str, str]:
+    """The headers worth keeping; what may be secret is only noted to have been there."""
+    return {
+        printable(name): mask_text(printable(value)) if name in _KEPT_HEADERS else HIDDEN
+        for name, value in request.headers.items()
+        if name in _KEPT_HEADERS or is_secret_name(name)
+    }
+
+
+# ── working on it ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A stored webhook in hand. heard: what was read in it, if that could be done on arrival.
+
+    It is not read again: a signature is often in a header, and those are not kept.
+    """
+
+    id: UUID
+    gateway_id: UUID
+    request: WebhookRequest
+    heard: Heard | None
+    tries: int
+    aged: bool
+
+
+async def take(core: Core, limit: int) -> list[Message]:
+    """Stored webhooks that are due, leased by moving their next try."""
+    rows = await fetch(
+        """WITH due AS (
+            SELECT id FROM gateway_webhook WHERE next_try_at <= now()
+            ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE gateway_webhook SET tries = tries + 1, next_try_at = now() + $2::interval
+        FROM due WHERE gateway_webhook.id = due.id
+        RETURNING gateway_webhook.*, received_at < now() - $3::interval AS aged""",
+        limit,
+        max(timedelta(seconds=2), timedelta(seconds=30) * core.settings.poll_scale),
+        ORPHAN_FOR,
+    )
+    return [
+        Message(
+            id=row["id"],
+            gateway_id=row["gateway_id"],
+            request=WebhookRequest(
+                method=row["method"], headers=json_of(row["headers"]), body=bytes(row["body"])
+            ),
+            heard=_heard(row),
+            tries=row["tries"],
+            aged=row["aged"],
+        )
+        for row in rows
+    ]
+
+
+def _heard(row: Row) -> Heard | None:
+    if row["trust"] is None:
+        return None
+    return Heard(
+        reference=row["reference"],
+        trust=Trust(row["trust"]),
+        dedupe_key=row["dedupe_key"],
+        outcome=read_outcome(row["outcome"]) if row["outcome"] else None,
+    )
+
+
+async def work_on(core: Core, message: Message) -> None:
+    """Makes a stored webhook take effect: a hint to ask, or signed evidence to decide on."""
+    account = await core.gateways.by_id(message.gateway_id)
+    try:
+        heard = message.heard or _read(account, message.request)
+        await _apply(core, account, message, heard)
+    except Exception as error:
+        # Whatever is wrong with this one, those behind it go on.
+        log.exception("webhook not worked on", gateway=account.code, tries=message.tries)
+        await _put_back(core, message, f"{type(error).__name__}: {error}")
+
+
+def _read(account: Account, request: WebhookRequest) -> Heard:
+    if account.plugin is None or account.gateway is None:
+        raise GatewayConfiguration(f"the plugin {account.plugin_name} does not work")
+    return account.plugin.read_webhook(account.gateway, request)
+
+
+async def _apply(core: Core, account: Account, message: Message, heard: Heard) -> None:
+    attempt_id = await _attempt(account, heard.reference)
+    if attempt_id is None:
+        await _orphan(core, message)
+        return
+    if heard.outcome is not None and heard.trust is Trust.SIGNED:
+        work = await attempts.load(attempt_id)
+        await attempts.advance(
+            core,
+            account,
+            work,
+            heard.outcome,
+            TransactionKind.CALLBACK,
+            said=_shown(account, message.request),
+        )
+        await fetch(_DONE, message.id)
+    else:
+        await _hint(core, account, message, attempt_id)
+    core.work.set()
+
+
+async def _attempt(account: Account, reference: str | None) -> UUID | None:
+    rows = await fetch(
+        "SELECT id FROM payment_attempt WHERE reference = $1 AND gateway_id = $2",
+        printable(reference or ""),
+        account.id,
+    )
+    return rows[0]["id"] if rows else None
+
+
+_DONE = "UPDATE gateway_webhook SET status = 'DONE', next_try_at = NULL, error = NULL WHERE id = $1"
+
+
+async def _hint(core: Core, account: Account, message: Message, attempt_id: UUID) -> None:
+    """Makes the next question due now, or as soon as the last one is old enough."""
+    await fetch(
+        """WITH hinted AS (
+            UPDATE payment_attempt SET next_check_at = least(
+                coalesce(next_check_at, 'infinity'),
+                greatest(now(), coalesce(asked_at + $2::interval, now())))
+            WHERE id = $1 RETURNING payment_id
+        ), log AS (
+            INSERT INTO payment_transaction
+                (payment_id, gateway_id, kind, outcome, request, response)
+            SELECT payment_id, $3, 'CALLBACK', 'heard; asking the gateway', $4::jsonb, NULL
+            FROM hinted
+        )
+        UPDATE gateway_webhook SET status = 'DONE', next_try_at = NULL, error = NULL
+        WHERE id = $5""",
+        attempt_id,
+        HINT_EVERY * core.settings.poll_scale,
+        account.id,
+        orjson.dumps(_shown(account, message.request)).decode(),
+        message.id,
+    )
+
+
+def _shown(account: Account, request: WebhookRequest) -> dict[str, Any]:
+    """What came, as it may be shown in a payment's log."""
+    content_type = request.headers.get("content-type", "")
+    hidden = secret_values(account.gateway.config) if account.gateway else []
+    return {"method": request.method, "body": shown_body(request.body, content_type, hidden)}
+
+
+async def _orphan(core: Core, message: Message) -> None:
+    """About nothing we know: perhaps not yet. Tried again for a day, then listed for people."""
+    delay = timedelta(seconds=min(3600, 5 * 2**message.tries)) * core.settings.poll_scale
+    await fetch(
+        """UPDATE gateway_webhook SET status = 'ORPHAN', error = 'no such attempt',
+            next_try_at = CASE WHEN $2 THEN NULL ELSE now() + $3::interval END
+        WHERE id = $1""",
+        message.id,
+        message.aged,
+        delay,
+    )
+
+
+async def _put_back(core: Core, message: Message, error: str) -> None:
+    dead = message.tries >= MAX_TRIES
+    delay = timedelta(seconds=min(3600, 5 * 2**message.tries)) * core.settings.poll_scale
+    await fetch(
+        """UPDATE gateway_webhook SET error = $2, status = CASE WHEN $3 THEN 'DEAD' ELSE status END,
+            next_try_at = CASE WHEN $3 THEN NULL ELSE now() + $4::interval END
+        WHERE id = $1""",
+        message.id,
+        printable(error)[:1000],
+        dead,
+        delay,
+    )
+
+
+async def replay(message_id: UUID) -> None:
+    """Puts a dead or orphaned webhook back to work. Raises NotFound."""
+    rows = await fetch(
+        "UPDATE gateway_webhook SET status = 'RECEIVED', tries = 0, next_try_at = now() "
+        "WHERE id = $1 AND status IN ('DEAD', 'ORPHAN') RETURNING id",
+        message_id,
+    )
+    if not rows:
+        raise NotFound

@@ -1,0 +1,232 @@
+"""The tables. What must never break is in the database too: see migrations/ for the constraints."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from dusangire.lifecycle import AttemptStatus, PaymentStatus
+
+
+class GatewayAccount(Model):
+    """A configured account at a provider, served by a plugin. `secrets`: field → sealed value."""
+
+    id = fields.UUIDField(primary_key=True)
+    code = fields.TextField()
+    name = fields.TextField()
+    plugin = fields.TextField()
+    environment = fields.TextField()
+    enabled = fields.BooleanField(default=True)
+    config = fields.JSONField[dict[str, object]](default=dict)
+    secrets = fields.JSONField[dict[str, str]](default=dict)
+    version = fields.IntField(default=1)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "gateway_account"
+
+
+class Customer(Model):
+    """Whom the merchant sells to, by the merchant's own reference."""
+
+    id = fields.UUIDField(primary_key=True)
+    reference = fields.TextField()
+    name = fields.TextField(null=True)
+    email = fields.TextField(null=True)
+    phone = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "customer"
+
+
+class Payment(Model):
+    """What the merchant wants. Amounts are minor units of `currency`."""
+
+    id = fields.UUIDField(primary_key=True)
+    reference = fields.TextField()
+    version = fields.IntField(default=1)
+    status = fields.TextField(default=PaymentStatus.CREATED)
+    amount = fields.BigIntField()
+    currency = fields.TextField()
+    captured = fields.BigIntField(default=0)
+    refunded = fields.BigIntField(default=0)
+    reserved = fields.BigIntField(default=0)
+    order_reference = fields.TextField(null=True)
+    description = fields.TextField(null=True)
+    customer: fields.ForeignKeyNullableRelation[Customer] = fields.ForeignKeyField(
+        "models.Customer", null=True, on_delete=fields.RESTRICT
+    )
+    gateway: fields.ForeignKeyNullableRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", null=True, on_delete=fields.RESTRICT
+    )
+    next_action = fields.JSONField[dict[str, object] | None](null=True)
+    failure = fields.JSONField[dict[str, object] | None](null=True)
+    failure_code = fields.TextField(null=True)
+    needs_attention = fields.JSONField[list[str]](default=list)
+    reconciliation_status = fields.TextField(default="NOT_RECONCILED")
+    metadata = fields.JSONField[object](null=True)
+    return_url = fields.TextField(null=True)
+    search = fields.TextField(default="")
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+    expires_at = fields.DatetimeField(null=True)
+    completed_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "payment"
+
+
+class PaymentAttempt(Model):
+    """One try on one gateway, and its own schedule: `next_check_at` says when to ask again.
+
+    lease_until: a process works on it; version: fences off one that woke up too late.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", on_delete=fields.RESTRICT
+    )
+    number = fields.SmallIntField()
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    environment = fields.TextField()
+    status = fields.TextField(default=AttemptStatus.SUBMITTING)
+    version = fields.IntField(default=1)
+    reference = fields.TextField()
+    gateway_transaction_id = fields.TextField(null=True)
+    phone = fields.TextField(null=True)
+    email = fields.TextField(null=True)
+    details = fields.JSONField[dict[str, object]](default=dict)
+    plugin_data = fields.JSONField[dict[str, object]](default=dict)
+    failure = fields.JSONField[dict[str, object] | None](null=True)
+    fee = fields.BigIntField(null=True)
+    return_url = fields.TextField(null=True)
+    correlation_id = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    completed_at = fields.DatetimeField(null=True)
+    next_check_at = fields.DatetimeField(null=True)
+    lease_until = fields.DatetimeField(null=True)
+    asked_at = fields.DatetimeField(null=True)
+    checks = fields.IntField(default=0)
+    late = fields.BooleanField(default=False)
+    resend = fields.BooleanField(default=False)
+    not_found = fields.IntField(default=0)
+    not_found_since = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "payment_attempt"
+
+
+class PaymentTransaction(Model):
+    """One exchange with a gateway about a payment, masked. Append-only."""
+
+    id = fields.BigIntField(primary_key=True)
+    payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", on_delete=fields.RESTRICT
+    )
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    outcome = fields.TextField()
+    http_status = fields.SmallIntField(null=True)
+    error_code = fields.TextField(null=True)
+    error_message = fields.TextField(null=True)
+    request = fields.JSONField[object](null=True)
+    response = fields.JSONField[object](null=True)
+    duration_ms = fields.IntField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "payment_transaction"
+
+
+class IdempotencyKey(Model):
+    """Which payment a key stands for, and a digest of the input it came with."""
+
+    scope = fields.TextField()
+    operation = fields.TextField()
+    key = fields.TextField()
+    fingerprint = fields.TextField()
+    payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", on_delete=fields.RESTRICT
+    )
+    created_at = fields.DatetimeField(auto_now_add=True)
+    id = fields.UUIDField(primary_key=True)
+
+    class Meta:
+        table = "idempotency_key"
+
+
+class GatewayWebhook(Model):
+    """A message of a gateway, as it came. `status`: RECEIVED, DONE, ORPHAN or DEAD."""
+
+    id = fields.UUIDField(primary_key=True)
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    dedupe_key = fields.TextField()
+    method = fields.TextField()
+    headers = fields.JSONField[dict[str, str]]()
+    body = fields.BinaryField()
+    trust = fields.TextField(null=True)
+    reference = fields.TextField(null=True)
+    outcome = fields.JSONField[dict[str, object] | None](null=True)
+    status = fields.TextField(default="RECEIVED")
+    repeated = fields.IntField(default=0)
+    tries = fields.IntField(default=0)
+    next_try_at = fields.DatetimeField(null=True)
+    error = fields.TextField(null=True)
+    received_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "gateway_webhook"
+
+
+class Event(Model):
+    """One change, written with it. `position` is stamped after the commit, in commit order."""
+
+    id = fields.BigIntField(primary_key=True)
+    position = fields.BigIntField(null=True)
+    type = fields.TextField()
+    payment: fields.ForeignKeyNullableRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    data = fields.JSONField[dict[str, object]]()
+    occurred_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "event"
+
+
+class AuditEntry(Model):
+    """Who did what. Append-only: the database refuses anything else."""
+
+    id = fields.BigIntField(primary_key=True)
+    at = fields.DatetimeField(auto_now_add=True)
+    actor_kind = fields.TextField()
+    actor_name = fields.TextField()
+    action = fields.TextField()
+    subject = fields.TextField(source_field="object")
+    detail = fields.JSONField[dict[str, object]](default=dict)
+    correlation_id = fields.TextField(null=True)
+
+    class Meta:
+        table = "audit_entry"
+
+
+class ApiKey(Model):
+    """A server's way in. Only a digest of the secret is kept."""
+
+    id = fields.UUIDField(primary_key=True)
+    public_id = fields.TextField()
+    name = fields.TextField()
+    digest = fields.TextField()
+    scopes = fields.JSONField[list[str]]()
+    created_at = fields.DatetimeField(auto_now_add=True)
+    last_used_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "api_key"

@@ -1,0 +1,249 @@
+"""Payments as they are read: immutable values made from rows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from dusangire.database import Row
+from dusangire.gateway import (
+    ApproveOnPhone,
+    FailureCode,
+    FollowLink,
+    NextAction,
+    PayInPerson,
+    TransferToAccount,
+)
+from dusangire.lifecycle import (
+    AttemptStatus,
+    AttentionReason,
+    Failure,
+    PaymentStatus,
+    TransactionKind,
+)
+from dusangire.money import Money
+
+_ACTIONS: Mapping[str, type[NextAction]] = {
+    action.__name__: action
+    for action in (ApproveOnPhone, FollowLink, TransferToAccount, PayInPerson)
+}
+# Failures after which the same payer may try again with some hope.
+_HOPELESS = frozenset(
+    {
+        FailureCode.PAYER_NOT_FOUND,
+        FailureCode.PAYER_BLOCKED,
+        FailureCode.GATEWAY_CONFIGURATION,
+        FailureCode.AMOUNT_OUT_OF_LIMITS,
+        FailureCode.EXPIRED,
+        FailureCode.CANCELLED,
+    }
+)
+
+
+_PAYMENT_JSON = ("next_action", "failure", "needs_attention", "metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """A payment as one version of it was. `refundable`: captured less refunded and reserved."""
+
+    id: UUID
+    reference: str
+    version: int
+    status: PaymentStatus
+    amount: Money
+    captured: Money
+    refunded: Money
+    refundable: Money
+    order_reference: str | None
+    description: str | None
+    customer_id: UUID | None
+    gateway_id: UUID | None
+    next_action: NextAction | None
+    failure: Failure | None
+    needs_attention: tuple[AttentionReason, ...]
+    reconciliation_status: str
+    metadata: Any
+    return_url: str | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    completed_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row) -> "Payment":
+        """From a row of `payment`."""
+        return cls._of({**row, **{name: json_of(row[name]) for name in _PAYMENT_JSON}})
+
+    @classmethod
+    def _of(cls, row: Mapping[str, Any]) -> "Payment":
+        currency = row["currency"]
+        return cls(
+            id=row["id"],
+            reference=row["reference"],
+            version=row["version"],
+            status=PaymentStatus(row["status"]),
+            amount=Money(row["amount"], currency),
+            captured=Money(row["captured"], currency),
+            refunded=Money(row["refunded"], currency),
+            refundable=Money(row["captured"] - row["refunded"] - row["reserved"], currency),
+            order_reference=row["order_reference"],
+            description=row["description"],
+            customer_id=row["customer_id"],
+            gateway_id=row["gateway_id"],
+            next_action=action_of(row["next_action"]),
+            failure=failure_of(row["failure"]),
+            needs_attention=tuple(map(AttentionReason, row["needs_attention"])),
+            reconciliation_status=row["reconciliation_status"],
+            metadata=row["metadata"],
+            return_url=row["return_url"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            expires_at=row["expires_at"],
+            completed_at=row["completed_at"],
+        )
+
+    @classmethod
+    def of_snapshot(cls, data: Mapping[str, Any]) -> "Payment":
+        """From an event: the row as it was when the event was written."""
+        moments = ("created_at", "updated_at", "expires_at", "completed_at")
+        ids = ("id", "customer_id", "gateway_id")
+        return cls._of(
+            {
+                **data,
+                **{name: moment_of(data[name]) for name in moments},
+                **{name: UUID(data[name]) if data[name] else None for name in ids},
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentAttempt:
+    """One try on one gateway."""
+
+    id: UUID
+    payment_id: UUID
+    number: int
+    gateway_id: UUID
+    status: AttemptStatus
+    gateway_reference: str
+    gateway_transaction_id: str | None
+    failure: Failure | None
+    created_at: datetime
+    completed_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row) -> "PaymentAttempt":
+        return cls(
+            id=row["id"],
+            payment_id=row["payment_id"],
+            number=row["number"],
+            gateway_id=row["gateway_id"],
+            status=AttemptStatus(row["status"]),
+            gateway_reference=row["reference"],
+            gateway_transaction_id=row["gateway_transaction_id"],
+            failure=failure_of(json_of(row["failure"])),
+            created_at=row["created_at"],
+            completed_at=row["completed_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentTransaction:
+    """One exchange with a gateway, masked."""
+
+    id: int
+    kind: TransactionKind
+    gateway_id: UUID
+    outcome: str
+    http_status: int | None
+    error_code: str | None
+    error_message: str | None
+    request: Any
+    response: Any
+    duration_ms: int | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Row) -> "PaymentTransaction":
+        return cls(
+            id=row["id"],
+            kind=TransactionKind(row["kind"]),
+            gateway_id=row["gateway_id"],
+            outcome=row["outcome"],
+            http_status=row["http_status"],
+            error_code=row["error_code"],
+            error_message=row["error_message"],
+            request=json_of(row["request"]),
+            response=json_of(row["response"]),
+            duration_ms=row["duration_ms"],
+            created_at=row["created_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """Whom the merchant sells to."""
+
+    id: UUID
+    reference: str
+    name: str | None
+    email: str | None
+    phone: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> "Customer":
+        return cls(
+            id=row["id"],
+            reference=row["reference"],
+            name=row["name"],
+            email=row["email"],
+            phone=row["phone"],
+        )
+
+
+def retryable(failure: Failure) -> bool:
+    """Whether another attempt makes sense after this failure."""
+    return failure.code not in _HOPELESS
+
+
+def json_of(value: Any) -> Any:
+    """A JSON column, which the driver gives as text."""
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+def moment_of(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def failure_of(data: Mapping[str, Any] | None) -> Failure | None:
+    if data is None:
+        return None
+    return Failure(
+        code=FailureCode(data["code"]), message=data["message"], gateway_code=data["gateway_code"]
+    )
+
+
+def failure_json(failure: Failure | None) -> str | None:
+    return orjson.dumps(asdict(failure)).decode() if failure else None
+
+
+def action_json(action: NextAction | None) -> str | None:
+    """What the payer does next as it is stored: its kind beside its fields."""
+    if action is None:
+        return None
+    return orjson.dumps({"kind": type(action).__name__, **asdict(action)}).decode()
+
+
+def action_of(data: Mapping[str, Any] | None) -> NextAction | None:
+    if data is None:
+        return None
+    values = {name: value for name, value in data.items() if name != "kind"}
+    if "expires_at" in values:
+        values["expires_at"] = moment_of(values["expires_at"])
+    if "amount" in values:
+        values["amount"] = Money(**values["amount"])
+    return _ACTIONS[data["kind"]](**values)
