@@ -1,0 +1,80 @@
+"""The web process as one ASGI app: the API, gateways' webhooks, and how the process is."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from dusangire.core import Core
+from dusangire_server.graphql import GraphQL
+from dusangire_server.http import GraphQLOverHTTP, Guard, host_of
+from dusangire_server.limits import Limits
+from dusangire_server.metrics import Metrics
+from dusangire_server.status import Status, health
+from dusangire_server.webhooks import Webhooks
+from dusangire_server.websocket import GraphQLOverWebSocket
+
+# What uvicorn is to be started with. A socket's message is refused before it is read whole.
+SERVER_OPTIONS: Mapping[str, Any] = {
+    "server_header": False,
+    "access_log": False,
+    "ws_max_size": 64 * 1024,
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": 20.0,
+    "ws_per_message_deflate": False,
+    "timeout_graceful_shutdown": 20,
+    # Nothing is decided by X-Forwarded-…, so nobody is trusted to say it.
+    "proxy_headers": False,
+}
+
+
+def build_app(
+    core: Core,
+    *,
+    simulators: Mapping[str, ASGIApp] | None = None,
+    limits: Limits | None = None,
+) -> Starlette:
+    """The app. Whoever builds it runs `core.tail`, and calls `app.state.graphql.closing.set()`
+    when the process shall end: open streams and sockets then end at once.
+
+    simulators: apps that behave like gateways' providers, by name; never served in live mode.
+    """
+    graphql = GraphQL(core, limits or Limits(), Metrics())
+    app = Starlette(
+        routes=_routes(core, graphql, {} if core.settings.live else dict(simulators or {})),
+        middleware=[Middleware(Guard, hosts=_hosts(core))],
+    )
+    app.state.graphql = graphql
+    return app
+
+
+def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> list[BaseRoute]:
+    status = Status(graphql)
+    return [
+        Route("/graphql", GraphQLOverHTTP(graphql)),
+        WebSocketRoute("/graphql", GraphQLOverWebSocket(graphql, _origins(core))),
+        Route(
+            "/webhooks/{gateway}/{token}",
+            Webhooks(core, graphql.metrics),
+            methods=["POST", "PUT"],
+        ),
+        Route("/health", health),
+        Route("/ready", status.ready),
+        Route("/metrics", status.metrics),
+        *(Mount(f"/simulators/{name}", app) for name, app in simulators.items()),
+    ]
+
+
+def _origins(core: Core) -> frozenset[str]:
+    url = core.settings.public_url
+    return frozenset({urlsplit(url).netloc} if url else ())
+
+
+def _hosts(core: Core) -> frozenset[str]:
+    """In live mode with a public address, requests for any other name are refused."""
+    url = core.settings.public_url
+    return frozenset({host_of(urlsplit(url).netloc)} if url and core.settings.live else ())

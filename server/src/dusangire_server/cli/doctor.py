@@ -1,0 +1,211 @@
+"""dusangire doctor: one look at everything that is often wrong."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import typer
+
+from dusangire.access import OPERATOR, list_api_keys
+from dusangire.core import Core, open_core
+from dusangire.database import fetch, migrate
+from dusangire.errors import DusangireError
+from dusangire.gateways import Account
+from dusangire.keyring import Keyring
+from dusangire.settings import Settings
+from dusangire_server.cli.output import AsJson, progress, put_json
+from dusangire_server.cli.session import joined, read_settings
+
+# Seconds a gateway has for an answer here.
+_PATIENCE = 15.0
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it."""
+
+    name: str
+    status: Verdict
+    message: str
+    fix: str | None = None
+
+
+def command(as_json: AsJson = False) -> None:
+    settings = read_settings()
+    with progress("Looking …"):
+        findings = list(_examine(settings))
+    bad = any(finding.status is Verdict.FAIL for finding in findings)
+    if as_json:
+        put_json({"ok": not bad, "checks": findings})
+    else:
+        for finding in findings:
+            _put(finding)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _put(finding: Finding) -> None:
+    status = typer.style(f"{finding.status:<5}", fg=_COLORS[finding.status])
+    typer.echo(f"{status} {finding.name:<12} {finding.message}")
+    if finding.fix:
+        typer.echo(f"{'':<19}→ {finding.fix}")
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield _keys(settings)
+    try:
+        with joined(settings) as url:
+            yield from asyncio.run(_all(_with_database(settings, url)))
+    except DusangireError as error:
+        yield Finding("database", Verdict.FAIL, str(error), "See the message.")
+
+
+async def _all(findings: AsyncIterator[Finding]) -> list[Finding]:
+    return [finding async for finding in findings]
+
+
+# ── without core ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _keys(settings: Settings) -> Finding:
+    file = settings.home / "secret.keys"
+    try:
+        Keyring.open(settings)
+    except DusangireError as error:
+        return Finding("keys", Verdict.FAIL, str(error))
+    if settings.secret_keys:
+        return Finding("keys", Verdict.OK, "DUSANGIRE_SECRET_KEYS seals the gateways' secrets.")
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return Finding("keys", Verdict.WARN, f"Others can read {file}.", f"chmod 600 {file}")
+    return Finding("keys", Verdict.OK, f"{file} seals the gateways' secrets. Keep a copy of it.")
+
+
+async def _with_database(settings: Settings, url: str) -> AsyncIterator[Finding]:
+    missing = await migrate(url, check=True)
+    if missing and settings.database_url is None:
+        await migrate(url)
+        missing = []
+    if missing:
+        yield Finding("database", Verdict.OK, "It answers.")
+        lacks = f"{len(missing)} of them are missing."
+        yield Finding("migrations", Verdict.FAIL, lacks, "dusangire migrate")
+        return
+    async with open_core(settings, url, connections=4) as core:
+        yield await _database()
+        yield Finding("migrations", Verdict.OK, "The tables are up to date.")
+        yield await _clock()
+        yield await _api_keys()
+        yield await _worker()
+        for name, error in core.plugins.broken.items():
+            fix = f"dusangire plugins check {name}, or uninstall it"
+            yield Finding("plugin", Verdict.FAIL, f"{name} cannot be loaded: {error}", fix)
+        async for finding in _gateways(core):
+            yield finding
+
+
+# ── with core ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _database() -> Finding:
+    [row] = await fetch("SELECT current_setting('server_version') AS version")
+    return Finding("database", Verdict.OK, f"PostgreSQL {row['version']} answers.")
+
+
+async def _clock() -> Finding:
+    before = datetime.now(UTC)
+    [row] = await fetch("SELECT clock_timestamp() AS now")
+    # The database said it somewhere between our two looks at our own clock.
+    middle = before + (datetime.now(UTC) - before) / 2
+    off = abs((row["now"] - middle).total_seconds())
+    if off < 2:
+        return Finding(
+            "clock", Verdict.OK, f"The database's clock is {off * 1000:.0f} ms off ours."
+        )
+    verdict = Verdict.FAIL if off > 30 else Verdict.WARN
+    return Finding(
+        "clock",
+        verdict,
+        f"The database's clock is {off:.0f} s off ours.",
+        "Let NTP (chrony, systemd-timesyncd) set the clocks of both machines.",
+    )
+
+
+async def _api_keys() -> Finding:
+    keys = [key for key in await list_api_keys(OPERATOR) if key.revoked_at is None]
+    if not keys:
+        fix = "dusangire keys create --name shop --scope PAYMENTS_READ --scope PAYMENTS_WRITE"
+        return Finding("api keys", Verdict.WARN, "There is none, so nobody can call the API.", fix)
+    return Finding("api keys", Verdict.OK, f"{len(keys)} can be used.")
+
+
+async def _worker() -> Finding:
+    """Whether anybody does the background work: the one who orders events holds a lock for it."""
+    [row] = await fetch(
+        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'dusangire sequencer') AS workers, "
+        "(SELECT count(*) FROM payment_attempt WHERE next_check_at < now() - interval '1 minute') "
+        "AS late"
+    )
+    if not row["workers"]:
+        return Finding(
+            "worker",
+            Verdict.WARN,
+            f"None is running; {row['late']} payments wait to be asked about.",
+            "dusangire worker, or dusangire serve --with-worker",
+        )
+    if row["late"]:
+        late = f"{row['late']} payments wait for more than a minute to be asked about."
+        return Finding("worker", Verdict.WARN, late, "Run another dusangire worker.")
+    return Finding("worker", Verdict.OK, f"{row['workers']} running, and nothing is late.")
+
+
+async def _gateways(core: Core) -> AsyncIterator[Finding]:
+    accounts = await core.gateways.all()
+    if not accounts:
+        fix = "dusangire gateways save CODE --plugin NAME --set KEY=VALUE …"
+        yield Finding("gateways", Verdict.WARN, "None is configured.", fix)
+    for finding in await asyncio.gather(*(_gateway(core, account) for account in accounts)):
+        yield finding
+    hearing = [account.code for account in accounts if "CALLBACK" in account.capabilities]
+    if hearing and core.settings.public_url is None:
+        yield Finding(
+            "webhooks",
+            Verdict.WARN,
+            f"{', '.join(hearing)} cannot reach us: payments are found out by asking only.",
+            "Set DUSANGIRE_PUBLIC_URL to our address from outside.",
+        )
+
+
+async def _gateway(core: Core, account: Account) -> Finding:
+    name = f"gateway {account.code}"
+    if account.plugin is None or account.gateway is None:
+        return Finding(
+            name,
+            Verdict.FAIL,
+            f"Its plugin {account.plugin_name!r} is not installed, or its settings do not fit it.",
+            f"Install the plugin, or dusangire gateways save {account.code} --set …",
+        )
+    if not account.enabled:
+        return Finding(name, Verdict.OK, "Switched off.")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            report = await core.gateways.test(OPERATOR, account.code)
+    except TimeoutError:
+        return Finding(
+            name,
+            Verdict.FAIL,
+            f"It did not answer within {_PATIENCE:.0f} s.",
+            f"dusangire gateways test {account.code}",
+        )
+    fix = None if report.ok else f"dusangire gateways save {account.code} --set …"
+    return Finding(name, Verdict.OK if report.ok else Verdict.FAIL, report.message, fix)

@@ -1,0 +1,324 @@
+"""The demo: everything on this machine, with simulated gateways, sample data and things to try."""
+
+import asyncio
+import os
+import re
+import shlex
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import orjson
+from starlette.types import ASGIApp
+
+from dusangire import payments, queries
+from dusangire.access import OPERATOR, Scope, create_api_key
+from dusangire.core import Core, open_core
+from dusangire.cursors import position_cursor
+from dusangire.database import migrate
+from dusangire.errors import CannotStart, GatewayNotFound, Unauthenticated
+from dusangire.gateways import Account
+from dusangire.lifecycle import PaymentStatus
+from dusangire.payments import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
+from dusangire.plugins import Plugin
+from dusangire.records import Payment
+from dusangire.settings import Settings
+from dusangire_server.app import build_app
+from dusangire_server.web import Web
+
+_HOST = "127.0.0.1"
+
+# Nobody has paid here with real money, so nobody is kept waiting at the end.
+_GRACE = 1.0
+_READY_WITHIN = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """Something to try: a sentence, and a command for bash."""
+
+    about: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """What there is, once everything is ready. simulators: a page for each, by gateway."""
+
+    graphql_url: str
+    api_key: str
+    simulators: Mapping[str, str]
+    tries: tuple[Try, ...]
+
+
+async def run(
+    settings: Settings, url: str, listener: socket.socket, greet: Callable[[Welcome], None]
+) -> None:
+    """The demo until SIGINT or SIGTERM. greet: called when everything is ready.
+
+    Raises CannotStart.
+    """
+    if settings.live:
+        raise CannotStart("The demo has simulated gateways only: unset DUSANGIRE_ENVIRONMENT.")
+    address = "http://{}:{}".format(*listener.getsockname())
+    settings = replace(settings, public_url=settings.public_url or address)
+    await migrate(url)
+    async with open_core(settings, url) as core:
+        simulated = await _configure(core, address)
+        app = build_app(core, simulators=simulated)
+
+        async def welcome() -> None:
+            await _until_ready(address)
+            await _make_samples(core)
+            greet(await _welcome(core, address, simulated))
+
+        web = Web(listener=listener, with_worker=True, grace=_GRACE)
+        await web.run(core, url, app, welcome)
+
+
+async def _until_ready(address: str) -> None:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:  # noqa: S501 - it is us
+        async with asyncio.timeout(_READY_WITHIN):
+            while (await http.get(f"{address}/ready")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+# ── gateways ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _configure(core: Core, address: str) -> dict[str, ASGIApp]:
+    """A gateway for each plugin that has an example config; the simulators behind them."""
+    simulators = {}
+    for plugin in core.plugins.gateways.values():
+        if plugin.description.example_config is None:
+            continue
+        account = await _save(core, plugin, f"{address}/simulators/{plugin.name}")
+        simulator = _simulator(plugin, account, address)
+        if simulator is not None:
+            simulators[account.code] = simulator
+    return simulators
+
+
+async def _save(core: Core, plugin: Plugin, base_url: str) -> Account:
+    config = dict(plugin.description.example_config or {})
+    if "base_url" in plugin.description.config.model_fields:
+        config["base_url"] = base_url
+    try:
+        known = await core.gateways.by_code(plugin.name)
+    except GatewayNotFound:
+        known = None
+    if known is not None and not _is_simulated_elsewhere(known, base_url):
+        return known
+    return await core.gateways.save(
+        OPERATOR,
+        code=plugin.name,
+        plugin=plugin.name,
+        name=plugin.description.name,
+        environment=core.settings.environment,
+        config=config,
+    )
+
+
+def _is_simulated_elsewhere(account: Account, base_url: str) -> bool:
+    """Whether it was saved by a demo on another port. A provider's real sandbox stays as it is."""
+    address = str(account.shown_config.get("base_url", ""))
+    ours = re.fullmatch(rf"http://{re.escape(_HOST)}:\d+/simulators/[^/]+", address)
+    return ours is not None and address != base_url
+
+
+def _simulator(plugin: Plugin, account: Account, address: str) -> ASGIApp | None:
+    if account.gateway is None or not plugin.implements("simulator"):
+        return None
+    if not str(account.shown_config.get("base_url", address)).startswith(f"{address}/"):
+        return None
+    return plugin.simulator(account.gateway)
+
+
+# ── sample data ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A payment to begin with. then: what happens to it after it was created."""
+
+    order: str
+    amount: str
+    description: str
+    gateway: str | None = None
+    phone: str | None = None
+    customer: str = "Uwase Aline"
+    then: Callable[[Core, Payment], Awaitable[object]] | None = None
+
+
+async def _confirm(core: Core, payment: Payment) -> object:
+    request = ConfirmPayment(
+        idempotency_key=f"sample-confirm-{payment.order_reference}",
+        payment_id=payment.id,
+        amount=payment.amount.amount,
+        currency=payment.amount.currency,
+        evidence="Collected by Jean the courier",
+    )
+    return await payments.confirm_payment(core, OPERATOR, request)
+
+
+async def _cancel(core: Core, payment: Payment) -> object:
+    return await payments.cancel_payment(core, OPERATOR, payment.id, "The customer is not at home")
+
+
+# Which number does what is the simulators' business; nothing here says how a payment ends.
+SAMPLES = (
+    Sample(order="A-1001", amount="12500", description="Coffee, 2 kg", gateway="mtn",
+           phone="0788 100 200"),
+    Sample(order="A-1002", amount="48000", description="Rice cooker", gateway="mtn",
+           phone="0780 000 101", customer="Mugisha Eric"),
+    Sample(order="A-1003", amount="7500", description="Honey, 1 kg", gateway="mtn",
+           phone="0780 000 105", customer="Ingabire Diane"),
+    Sample(order="A-1004", amount="15000", description="Basket", gateway="cod"),
+    Sample(order="A-1005", amount="9000", description="Tea, 1 kg", gateway="cod", then=_confirm,
+           customer="Mugisha Eric"),
+    Sample(order="A-1006", amount="22000", description="Lamp", gateway="cod", then=_cancel),
+    Sample(order="A-1007", amount="30000", description="Radio", customer="Ingabire Diane"),
+)  # fmt: skip
+
+
+async def _make_samples(core: Core) -> None:
+    """On the first start only."""
+    if (await queries.payments(core, OPERATOR, queries.PaymentFilter(), first=1)).items:
+        return
+    codes = {account.code for account in await core.gateways.all() if account.enabled}
+    for sample in SAMPLES:
+        if sample.gateway is None or sample.gateway in codes:
+            await _make(core, sample)
+
+
+async def _make(core: Core, sample: Sample) -> None:
+    name = sample.customer
+    method = MethodInput(gateway=sample.gateway, phone=sample.phone) if sample.gateway else None
+    request = CreatePayment(
+        idempotency_key=f"sample-{sample.order}",
+        amount=sample.amount,
+        currency="RWF",
+        order_reference=sample.order,
+        description=sample.description,
+        customer=CustomerInput(reference=name.lower().replace(" ", "-"), name=name),
+        method=method,
+        # A gateway with a simulator answers in a moment, and nobody waits for it here.
+        wait_ms=None if sample.then else 0,
+    )
+    done = await payments.create_payment(core, OPERATOR, request)
+    if sample.then is not None:
+        await sample.then(core, done.payment)
+
+
+# ── the welcome ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def _welcome(core: Core, address: str, simulators: Mapping[str, object]) -> Welcome:
+    graphql_url, key = f"{address}/graphql", await _api_key(core)
+    tries = [
+        await _try_mtn(core, graphql_url, key),
+        _try_stream(core, graphql_url, key),
+        await _try_cash(core, graphql_url, key),
+    ]
+    return Welcome(
+        graphql_url=graphql_url,
+        api_key=key,
+        simulators={code: f"{address}/simulators/{code}/" for code in simulators},
+        tries=tuple(found for found in tries if found is not None),
+    )
+
+
+async def _api_key(core: Core) -> str:
+    """The demo's own key, the same at each start; kept in the home folder, for us only."""
+    file = core.settings.home / "demo.key"
+    try:
+        key = file.read_text().strip()
+        await core.authenticator.actor(key)
+    except (FileNotFoundError, Unauthenticated):
+        _, key = await create_api_key(OPERATOR, "demo", list(Scope))
+        file.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(key)
+    return key
+
+
+async def _try_mtn(core: Core, url: str, key: str) -> Try | None:
+    if not await _has(core, "mtn"):
+        return None
+    # A key of its own for each start: pasted twice, the same payment comes back.
+    query = (
+        f'mutation {{ createPayment(input: {{ idempotencyKey: "try-{uuid4().hex[:8]}", '
+        'amount: { amount: "5000", currency: "RWF" }, '
+        'method: { gateway: "mtn", phone: "0788 123 456" } '
+        "}) { payment { id reference status } replayed userErrors { message } } }"
+    )
+    return Try(
+        about="Take a payment with MTN Mobile Money. The payer approves it: SUCCEEDED within "
+        "seconds.",
+        command=_curl(url, key, query),
+    )
+
+
+def _try_stream(core: Core, url: str, key: str) -> Try:
+    cursor = position_cursor(core.tail.position)
+    query = (
+        f'subscription {{ events(after: "{cursor}") '
+        "{ type occurredAt payment { reference status amount { amount currency } } } }"
+    )
+    return Try(
+        about="Watch it: every change since this start, and the next ones as they happen. "
+        "Ctrl-C ends it.",
+        command=_curl(url, key, query, stream=True),
+    )
+
+
+async def _try_cash(core: Core, url: str, key: str) -> Try | None:
+    if not await _has(core, "cod"):
+        return None
+    payment = await _cash_payment(core)
+    amount = f'{{ amount: "{payment.amount.amount:f}", currency: "{payment.amount.currency}" }}'
+    query = (
+        f'mutation {{ confirmPayment(input: {{ idempotencyKey: "cash-{payment.reference}", '
+        f'paymentId: "{payment.id}", amount: {amount}, evidence: "Jean the courier" '
+        "}) { payment { reference status } userErrors { message } } }"
+    )
+    return Try(
+        about=f"Cash on delivery: the courier brings the money for {payment.reference}.",
+        command=_curl(url, key, query),
+    )
+
+
+async def _cash_payment(core: Core) -> Payment:
+    wanted = queries.PaymentFilter(gateway=["cod"], status=[PaymentStatus.PENDING])
+    waiting = await queries.payments(core, OPERATOR, wanted, first=1)
+    if waiting.items:
+        return waiting.items[0]
+    request = CreatePayment(
+        idempotency_key=f"cash-{uuid4()}",
+        amount="15000",
+        currency="RWF",
+        description="Basket",
+        method=MethodInput(gateway="cod"),
+    )
+    return (await payments.create_payment(core, OPERATOR, request)).payment
+
+
+async def _has(core: Core, code: str) -> bool:
+    return any(account.code == code and account.enabled for account in await core.gateways.all())
+
+
+def _curl(url: str, key: str, query: str, *, stream: bool = False) -> str:
+    body: dict[str, Any] = {"query": query}
+    lines = [
+        f"curl -s{'N' * stream} {url}",
+        f"-H 'Authorization: Bearer {key}'",
+        "-H 'Content-Type: application/json'",
+        *(["-H 'Accept: text/event-stream'"] if stream else []),
+        f"-d {shlex.quote(orjson.dumps(body).decode())}",
+    ]
+    return " \\\n  ".join(lines)

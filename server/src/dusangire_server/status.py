@@ -1,0 +1,55 @@
+"""How the process is: /health, /ready and /metrics. They tell no versions and no addresses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+import dusangire
+from dusangire.access import Scope
+from dusangire.database import fetch
+from dusangire_server.graphql import GraphQL, Refused
+from dusangire_server.metrics import CONTENT_TYPE
+
+log = structlog.get_logger(__name__)
+
+
+async def health(_request: Request) -> Response:
+    """Alive: it answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@dataclass(slots=True)
+class Status:
+    """The routes that need to look at something."""
+
+    graphql: GraphQL
+
+    async def ready(self, _request: Request) -> Response:
+        """Ready for requests: the database answers and has all migrations."""
+        try:
+            found = {row["version"] for row in await fetch("SELECT version FROM aerich")}
+        except Exception as error:
+            # Whatever is wrong with the database, others shall get the requests.
+            log.warning("not ready", error=type(error).__name__)
+            return JSONResponse({"status": "the database does not answer"}, 503)
+        if not _migrations() <= found:
+            return JSONResponse({"status": "migrations are missing"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus's text format, for API keys with the scope ADMIN."""
+        try:
+            caller = await self.graphql.caller(request.headers.get("authorization", ""))
+        except Refused as refused:
+            return JSONResponse(refused.answer, refused.status)
+        if not caller.actor.may(Scope.ADMIN):
+            return JSONResponse({"status": "this needs an API key with the scope ADMIN"}, 403)
+        return Response(self.graphql.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _migrations() -> set[str]:
+    folder = Path(dusangire.__file__).parent / "migrations" / "models"
+    return {file.name for file in folder.glob("[0-9]*.py")}
