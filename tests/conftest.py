@@ -1,0 +1,50 @@
+"""One running system for all journeys of a test process, made whole before each of them."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from tests.harness.client import Merchant
+from tests.harness.simulator import Simulator
+from tests.harness.system import System, running
+
+from dusangire.testing.database import empty_database
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    folder = tmp_path_factory.mktemp("system")
+    async with empty_database() as url, running(folder, url) as system:
+        yield system
+
+
+@pytest_asyncio.fixture
+async def system(shared_system: System) -> System:
+    """The shared system, with everything up and a line without faults."""
+    for process in shared_system.processes:
+        process.thaw()
+        if not process.running:
+            process.start()
+    for web in shared_system.webs:
+        await web.until_ready()
+    await shared_system.simulator.faults()
+    await shared_system.simulator.settings(mode="auto", delay=0.3, scale=1, outcomes={})
+    return shared_system
+
+
+@pytest_asyncio.fixture
+async def mtn(system: System) -> Simulator:
+    return system.simulator
+
+
+@pytest_asyncio.fixture
+async def merchant(system: System) -> AsyncIterator[Merchant]:
+    async with system.merchant() as merchant:
+        yield merchant
+
+
+@pytest.fixture
+def key() -> str:
+    """An idempotency key that nobody used before; payers are told it too."""
+    return f"order {uuid4().hex[:12]}"
