@@ -12,10 +12,11 @@ CODE := $(foreach folder,$(addsuffix /src,$(MEMBERS)) $(addsuffix /tests,$(MEMBE
 export PYTHON
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?= --runs 10
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest fmt bench lock install clean
+.PHONY: help demo test lint types pytest fmt chaos bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name does; do \
@@ -39,6 +40,9 @@ pytest: $(INSTALLED)  ## the tests alone; PYTEST_ARGS="…" chooses
 fmt: $(INSTALLED)  ## format, and repair what ruff can
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+chaos: $(INSTALLED)  ## ten runs of 200 payments with kill -9 and a faulty line; CHAOS_ARGS="…" chooses
+	@$(BIN)/python -m tests.harness $(CHAOS_ARGS)
 
 bench: $(INSTALLED)  ## the benchmarks; BENCH_ARGS="…" chooses
 	@$(BIN)/python -m bench $(BENCH_ARGS)

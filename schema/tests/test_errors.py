@@ -6,7 +6,6 @@ from graphql import GraphQLError
 from structlog.testing import capture_logs
 
 from dusangire.errors import Forbidden, Invalid, InvalidPhone, Retryable, Unauthenticated
-from dusangire.tail import TooSlow
 from dusangire_schema.errors import Shown, answering, formatted, shown
 from dusangire_schema.mutations import PaymentPayload
 
@@ -22,7 +21,6 @@ from dusangire_schema.mutations import PaymentPayload
         (Unauthenticated("Old."), Shown("UNAUTHENTICATED", "Old.")),
         (asyncpg.ConnectionDoesNotExistError(), Shown("RETRYABLE", Retryable().message)),
         (ConnectionResetError(), Shown("RETRYABLE", Retryable().message)),
-        (TooSlow(), Shown("TOO_SLOW", TooSlow().message)),
         (ValueError("password=hunter2"), None),
     ],
 )

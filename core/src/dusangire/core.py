@@ -55,9 +55,10 @@ async def open_core(
     """
     keyring = Keyring.open(settings)
     await database.connect(database_url, connections=connections)
-    loaded = Plugins.load(plugins)
-    gateways = Gateways(settings=settings, keyring=keyring, plugins=loaded, clock=clock)
+    gateways: Gateways | None = None
     try:
+        loaded = Plugins.load(plugins)
+        gateways = Gateways(settings=settings, keyring=keyring, plugins=loaded, clock=clock)
         # A wrong key is found here, before anything is served or written.
         await gateways.reload()
         yield Core(
@@ -69,5 +70,6 @@ async def open_core(
             clock=clock,
         )
     finally:
-        await gateways.close()
+        if gateways is not None:
+            await gateways.close()
         await database.disconnect()

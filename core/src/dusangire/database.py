@@ -51,6 +51,8 @@ LOST = (
     # Ours was ended: idle in a transaction for too long, or never begun on a lost connection.
     TransactionManagementError,
 )
+# At the start an address that leads nowhere, or is none, is said to be one.
+_UNREACHABLE = (*LOST, asyncpg.PostgresError, DBConnectionError, ValueError, OverflowError)
 _COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -145,11 +147,15 @@ async def connect(url: str, *, connections: int = 16) -> None:
         with _context:
             await _context.init(_config(url, connections), _enable_global_fallback=True)
         [row] = await fetch("SELECT current_setting('server_version_num')::int AS version")
-    except (*LOST, asyncpg.PostgresError, DBConnectionError, ValueError) as error:
+    except (Retryable, *_UNREACHABLE) as error:
         await disconnect()
         raise CannotStart(
-            f"The database does not answer: {error}. Check DUSANGIRE_DATABASE_URL."
+            f"The database does not answer: {error.__cause__ or error}. "
+            "Check DUSANGIRE_DATABASE_URL."
         ) from error
+    except BaseException:
+        await disconnect()
+        raise
     if row["version"] < 150000:
         await disconnect()
         raise CannotStart(f"PostgreSQL 15 or newer is needed, this is {row['version'] // 10000}.")
@@ -186,7 +192,7 @@ async def migrate(url: str, *, check: bool = False) -> list[str]:
 async def _migration_lock(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         connection = await asyncpg.connect(url, timeout=10)
-    except (*LOST, asyncpg.PostgresError, ValueError) as error:
+    except _UNREACHABLE as error:
         raise CannotStart(
             f"The database does not answer: {error}. Check DUSANGIRE_DATABASE_URL."
         ) from error

@@ -11,7 +11,7 @@ from dusangire.cursors import read_position
 from dusangire.database import fetch
 from dusangire.errors import Invalid, NotFound
 from dusangire.records import Payment
-from dusangire.tail import EVENT_COLUMNS, EventRecord, Subscription, TooSlow
+from dusangire.tail import EVENT_COLUMNS, Behind, EventRecord, Subscription
 
 MAX_MISSED = 500
 
@@ -77,7 +77,7 @@ async def watch(
                         raise subscription.ended
                     position = event.position
                     yield event
-            with suppress(TooSlow):
+            with suppress(Behind):
                 async for event in _live(subscription):
                     if event.position > position:
                         position = event.position

@@ -5,7 +5,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 # How long a process may not notice that another one changed a gateway.
 MEMORY = 2.0
+# How often a code that nobody knows is looked up again.
+FRESH = 0.2
 # Calls that may wait for a free place at one gateway. More are left to the worker.
 MAX_WAITING = 500
 
@@ -130,10 +132,17 @@ class Gateways:
 
     async def by_code(self, code: str) -> Account:
         """Raises GatewayNotFound."""
-        for account in await self.all():
-            if account.code == code:
-                return account
+        found = self._find(code, await self.all())
+        if found is None and time.monotonic() - self._loaded_at > FRESH:
+            # Another process may have saved it since.
+            await self.reload()
+            found = self._find(code, self._accounts.values())
+        if found is not None:
+            return found
         raise GatewayNotFound(f"There is no gateway {code[:40]!r}. The gateways query lists them.")
+
+    def _find(self, code: str, accounts: Iterable[Account]) -> Account | None:
+        return next((account for account in accounts if account.code == code), None)
 
     async def by_id(self, gateway_id: UUID) -> Account:
         if gateway_id not in self._accounts:

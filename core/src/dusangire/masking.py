@@ -20,7 +20,8 @@ _NOT_SECRET = {"token_type"}
 _PHONE = re.compile(r"(?<![\w.-])(?:\+?250[ -]?|0)7\d(?:[ -]?\d){7}(?![\w-])|\+\d{9,15}(?![\w-])")
 # Under these names any spelling is a phone number, even one without a prefix.
 _PHONE_NAME = re.compile(r"msisdn|phone|mobile|party_?id$", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w-])\d(?:[ .-]?\d){12,18}(?![\w-])")
+# Any run of digits that is long enough; a card number is often followed by its expiry or code.
+_CARD = re.compile(r"(?<![\w-])\d(?:[ .-]?\d){12,}(?![\w-])")
 # How the networks' numbers begin, and how long they are: a time in milliseconds or a bar code
 # passes the Luhn check one time in ten, but is no card.
 _NETWORKS = re.compile(
@@ -41,11 +42,17 @@ def _is_card(text: str) -> bool:
 
 def has_card_number(text: str) -> bool:
     """Whether digits stand in `text` that a card network could have given out."""
-    return any(_is_card(match.group()) for match in _CARD.finditer(text))
+    return any(_mask_card(match) != match.group() for match in _CARD.finditer(text))
 
 
 def _mask_card(match: re.Match[str]) -> str:
-    return HIDDEN if _is_card(match.group()) else match.group()
+    """The run of digits, without the groups in it that make up a card number."""
+    groups = list(re.finditer(r"\d+", match.group()))
+    for first, start in enumerate(groups):
+        for last in groups[first : first + 19]:
+            if _is_card(match.group()[start.start() : last.end()]):
+                return HIDDEN
+    return match.group()
 
 
 def mask_text(text: str, secrets: Iterable[str] = ()) -> str:

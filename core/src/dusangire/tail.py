@@ -17,7 +17,7 @@ import structlog
 from dusangire.access import Actor, valid_keys
 from dusangire.cursors import position_cursor
 from dusangire.database import LOST, Row, fetch
-from dusangire.errors import DusangireError, Retryable, Unauthenticated
+from dusangire.errors import Retryable, Unauthenticated
 from dusangire.records import Payment, json_of
 
 log = structlog.get_logger(__name__)
@@ -31,8 +31,8 @@ _PAGE = 1_000
 EVENT_COLUMNS = "position, type, payment_id, data, occurred_at"
 
 
-class TooSlow(DusangireError):
-    """You read more slowly than events come. Subscribe again with the last cursor you have."""
+class Behind(Exception):
+    """More events came than a subscriber's queue holds: it reads on from the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +93,12 @@ class Subscription:
         self._woken.set()
 
     async def next(self) -> EventRecord:
-        """The next event. Raises TooSlow, or Unauthenticated when the access was taken away."""
+        """The next event. Raises Behind; Unauthenticated when the access was taken away."""
         while True:
             if self.ended is not None:
                 raise self.ended
             if self.behind:
-                raise TooSlow
+                raise Behind
             if self.waiting:
                 return self.waiting.popleft()
             self._woken.clear()
@@ -161,6 +161,8 @@ class Tail:
             self._woken.clear()
             try:
                 await self.read()
+            except Retryable:
+                await asyncio.sleep(POLL)
             except Exception:
                 # Subscribers wait for ever if this ends: whatever it was, try again.
                 log.exception("reading events interrupted")

@@ -15,7 +15,6 @@ from graphql import GraphQLError
 
 from dusangire.database import LOST
 from dusangire.errors import CallerError, ErrorCode, Retryable, Unauthenticated
-from dusangire.tail import TooSlow
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +23,6 @@ _USER_CODES = frozenset(code.value for code in ErrorCode)
 INTERNAL = "INTERNAL"
 UNAUTHENTICATED = "UNAUTHENTICATED"
 BAD_REQUEST = "BAD_REQUEST"
-TOO_SLOW = "TOO_SLOW"
 
 
 @strawberry.type(
@@ -53,8 +51,6 @@ def shown(error: BaseException) -> Shown | None:
             return Shown(error.code, error.message, error.field)
         case Unauthenticated():
             return Shown(UNAUTHENTICATED, error.message)
-        case TooSlow():
-            return Shown(TOO_SLOW, error.message)
     # The database went away: nobody knows whether the last statement took effect.
     if isinstance(error, LOST) or isinstance(error.__cause__, LOST):
         return Shown(Retryable.code, Retryable().message)

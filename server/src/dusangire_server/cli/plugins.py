@@ -60,7 +60,7 @@ def check(
 
 def _report(name: str) -> dict[str, Any]:
     # Here, so that `list` loads neither core nor plugins.
-    from dusangire import hookspecs  # noqa: PLC0415
+    from dusangire import PROJECT, hookspecs  # noqa: PLC0415
     from dusangire.errors import NotFound  # noqa: PLC0415
     from dusangire.plugins import Plugins  # noqa: PLC0415
     from dusangire_server.cli.session import read_settings  # noqa: PLC0415
@@ -74,7 +74,7 @@ def _report(name: str) -> dict[str, Any]:
     if plugin is None:
         error = loaded.broken.get(name, "it has no describe_gateway hook")
         return {"name": name, "ok": False, "error": error}
-    hooks = [hook for hook in vars(hookspecs) if hasattr(plugin.manager.hook, hook)]
+    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, f"{PROJECT}_spec")]
     there = [hook for hook in hooks if plugin.implements(hook)]
     starts = "initiate_payment" in there
     return {
