@@ -28,7 +28,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from bench.limit import pgbench, pgbench_script
-from bench.load import Measured, graphql_request, measure, plain_request
+from bench.load import Measured, always, graphql_request, measure, plain_request
 from dusangire.postgres import EmbeddedServer
 
 BIN = Path(sys.executable).parent
@@ -169,14 +169,14 @@ async def reading(
     }
     results = {}
     for name, (request, bare, goal) in subjects.items():
-        await measure(port, lambda _n, r=request: r, seconds=1)  # type: ignore[misc]
-        await measure(bare_port, lambda _n, r=bare: r, seconds=1, check=b'"reference"')  # type: ignore[misc]
+        await measure(port, always(request), seconds=1)
+        await measure(bare_port, always(bare), seconds=1, check=b'"reference"')
         ours, limits = [], []
         for _ in range(ROUNDS):
-            ours.append(await measure(port, lambda _n, r=request: r, seconds=seconds))  # type: ignore[misc]
+            ours.append(await measure(port, always(request), seconds=seconds))
             limit = await measure(
                 bare_port,
-                lambda _n, r=bare: r,  # type: ignore[misc]
+                always(bare),
                 seconds=seconds,
                 check=b'"reference"',
             )

@@ -43,6 +43,11 @@ def plain_request(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
 
 
+def always(request: bytes) -> Callable[[int], bytes]:
+    """The same request each time."""
+    return lambda _n: request
+
+
 async def measure(
     port: int,
     request: Callable[[int], bytes],
