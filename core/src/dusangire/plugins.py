@@ -50,6 +50,10 @@ class Capability(StrEnum):
     STATEMENT = "STATEMENT"
 
 
+class _Broke(Exception):
+    """A hook did not give an answer; the message says why."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """One payment method. `name` is the name of its entry point.
@@ -113,16 +117,18 @@ class Plugin:
             return TestReport(ok=True, message=f"{self.description.name} has nothing to test.")
         try:
             report = await self._call("test_gateway", gateway=gateway)
-        except Exception as error:
-            gateway.log.warning("gateway test raised", exc_info=True)
-            return TestReport(ok=False, message=f"The plugin failed while testing: {error!r}")
+        except _Broke as error:
+            return TestReport(ok=False, message=f"The plugin failed while testing: {error}.")
         if not isinstance(report, TestReport):
             return TestReport(ok=False, message=f"The plugin answered {report!r}.")
         return report
 
     def read_webhook(self, gateway: Gateway[Any], request: WebhookRequest) -> Heard:
         """Raises WebhookRejected, and whatever a broken plugin raises."""
-        heard = self._hook("read_webhook")(gateway=gateway, request=request)
+        try:
+            heard = self._hook("read_webhook")(gateway=gateway, request=request)
+        except SystemExit as error:
+            raise RuntimeError("the plugin wanted to end the process") from error
         if not isinstance(heard, Heard):
             raise TypeError(f"read_webhook answered {type(heard).__name__}, not Heard")
         if heard.outcome is not None:
@@ -140,16 +146,9 @@ class Plugin:
         gateway: Gateway[Any] = arguments["gateway"]
         try:
             outcome = await self._call(hook, **arguments)
-        except TimeoutError:
-            return Unknown(cause=f"no answer within {self.description.call_timeout:g} s")
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            return Unknown(cause="the plugin cancelled its own call")
-        except (Exception, SystemExit) as error:
+        except _Broke as error:
             # Whatever broke, the call may have gone out before: it is unknown, not failed.
-            gateway.log.warning("hook raised", hook=hook, exc_info=True)
-            return Unknown(cause=f"the plugin failed: {type(error).__name__}")
+            return Unknown(cause=str(error))
         if outcome is None and hook == "check_payer":
             return Accepted()
         try:
@@ -159,8 +158,19 @@ class Plugin:
             return Unknown(cause=f"the plugin answered nonsense: {error}")
 
     async def _call(self, hook: str, **arguments: Any) -> Any:
-        async with asyncio.timeout(self.description.call_timeout):
-            return await self._hook(hook)(**arguments)
+        """What the hook gave. Raises _Broke, whatever else the plugin did."""
+        try:
+            async with asyncio.timeout(self.description.call_timeout):
+                return await self._hook(hook)(**arguments)
+        except TimeoutError as error:
+            raise _Broke(f"no answer within {self.description.call_timeout:g} s") from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise _Broke("the plugin cancelled its own call") from error
+        except (Exception, SystemExit) as error:
+            arguments["gateway"].log.warning("hook raised", hook=hook, exc_info=True)
+            raise _Broke(f"the plugin failed: {type(error).__name__}") from error
 
     def _hook(self, name: str) -> pluggy.HookCaller:
         """The hook with this gateway's implementation, and the wrappers of control plugins."""
@@ -172,6 +182,10 @@ class Plugin:
             ]
             self._callers[name] = self.manager.subset_hook_caller(name, others)
         return self._callers[name]
+
+    def forget_callers(self) -> None:
+        """What was registered since is left out, or wraps, from now on."""
+        self._callers.clear()
 
     def _wraps(self, plugin: object, name: str) -> bool:
         return any(
@@ -227,13 +241,27 @@ class Plugins:
             self.manager.register(module, name)
             self.manager.check_pending()
             description = self._describe(module)
+            if description is not None and self._wraps_any(module):
+                raise ValueError(  # noqa: TRY301 - undone below, like what pluggy raises
+                    "A gateway may not wrap hooks: put the wrapper into a plugin of its own."
+                )
         # Half a plugin must not stay: what pluggy took in before it raised is taken out.
         except (Exception, SystemExit):
             if self.manager.get_plugin(name) is module:
                 self.manager.unregister(module)
             raise
+        for plugin in self.gateways.values():
+            plugin.forget_callers()
         if description is not None:
             self.gateways[name] = Plugin(name, version, module, self.manager, description)
+
+    def _wraps_any(self, module: object) -> bool:
+        return any(
+            implementation.plugin is module
+            and (implementation.wrapper or implementation.hookwrapper)
+            for caller in self.manager.get_hookcallers(module) or ()
+            for implementation in caller.get_hookimpls()
+        )
 
     def _load(self, point: EntryPoint) -> None:
         try:

@@ -1,0 +1,652 @@
+"""The examples of docs/hooks.md: a whole plugin for Umoja Pay, and two that wrap every gateway."""
+
+# ruff: noqa: E402 - examples bring their own imports
+
+import inspect
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dusangire.gateway import Environment
+from dusangire.money import Money
+from dusangire.plugins import Plugin, Plugins
+from dusangire.testing import FakeGateway, GatewayContract, payer
+from dusangire.testing.stand import Case, Stand, load
+
+DOCS = Path(__file__).parents[2] / "docs" / "hooks.md"
+PRICE = Money(5_000, "RWF")
+
+# example: what the hooks share
+import hashlib
+import hmac
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import httpx
+from pydantic import Field, SecretStr
+
+from dusangire import hookimpl
+from dusangire.errors import CallerError, WebhookRejected
+from dusangire.gateway import (
+    JSON,
+    Accepted,
+    ApproveOnPhone,
+    Attempt,
+    Failed,
+    FailureCode,
+    Gateway,
+    GatewayConfig,
+    GatewayDescription,
+    Heard,
+    NotSent,
+    Outcome,
+    Refund,
+    Succeeded,
+    TestReport,
+    Trust,
+    Unknown,
+    WebhookRequest,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+REASONS = {
+    "NO_MONEY": FailureCode.INSUFFICIENT_FUNDS,
+    "SAID_NO": FailureCode.DECLINED_BY_PAYER,
+    "WITHDRAWN": FailureCode.CANCELLED,
+}
+NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class UmojaConfig(GatewayConfig):
+    base_url: str = Field(description="Where Umoja Pay's API is.")
+    api_key: SecretStr = Field(description="Your key, from Umoja Pay's portal.")
+
+
+async def call(
+    gateway: Gateway[UmojaConfig], method: str, path: str, body: JSON = None
+) -> httpx.Response:
+    """One call to Umoja Pay. Raises httpx.HTTPError."""
+    key = gateway.config.api_key.get_secret_value()
+    return await gateway.http.request(method, path, json=body, headers={"X-Api-Key": key})
+
+
+def read(text: str | bytes) -> dict[str, JSON]:
+    """The JSON object in what Umoja Pay says; an empty one for whatever is not one."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def outcome_of(told: dict[str, JSON]) -> Outcome:
+    """What Umoja Pay says of one payment or refund, in our words."""
+    reference, word = told.get("reference"), told.get("status")
+    if not isinstance(reference, str) or not isinstance(word, str):
+        return Unknown(cause="an answer that cannot be read")
+    match word:
+        case "PAID":
+            try:
+                amount = Money.parse(Decimal(told["amount"]), told["currency"])
+            except (CallerError, ArithmeticError, KeyError, TypeError, ValueError):
+                return Unknown(cause="an amount that cannot be read")
+            return Succeeded(
+                amount=amount, reference=reference, gateway_transaction_id=told.get("id")
+            )
+        case "REFUSED":
+            code = REASONS.get(str(told.get("reason")), FailureCode.OTHER)
+            message = f"Umoja Pay refused: {code.lower().replace('_', ' ')}."
+            return Failed(
+                code=code, message=message, gateway_code=told.get("reason"), reference=reference
+            )
+        case "WAITING":
+            return Accepted(reference=reference)
+        case _:
+            return Accepted(reference=reference, unmapped=word)
+
+
+def refusal_of(answer: httpx.Response) -> Outcome:
+    """A request that was turned down, if that is what the answer says."""
+    if answer.status_code == 422 and (word := read(answer.content).get("error")):
+        return Failed(
+            code=REASONS.get(str(word), FailureCode.OTHER),
+            message="Umoja Pay turned the request down.",
+            gateway_code=str(word),
+        )
+    return Unknown(cause=f"Umoja Pay answered {answer.status_code}")
+
+
+# end of example
+
+
+# example: describe_gateway
+@hookimpl
+def describe_gateway() -> GatewayDescription:
+    return GatewayDescription(
+        name="Umoja Pay",
+        config=UmojaConfig,
+        brand_color="#0B7A75",
+        needs_phone=True,
+        call_timeout=30,
+        example_config={"api_key": "simulated-umoja-key"},
+    )
+
+
+# end of example
+
+
+# example: initiate_payment
+@hookimpl
+async def initiate_payment(gateway: Gateway[UmojaConfig], attempt: Attempt) -> Outcome:
+    if attempt.phone is None or attempt.amount.currency != gateway.config.currency:
+        return Failed(code=FailureCode.GATEWAY_CONFIGURATION, message="Umoja Pay cannot take that.")
+    body = {
+        "reference": attempt.reference,
+        "amount": f"{attempt.amount.amount:f}",
+        "currency": attempt.amount.currency,
+        "phone": attempt.phone,
+        "webhook_url": gateway.webhook_url,
+    }
+    try:
+        answer = await call(gateway, "POST", "/payments", body)
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if answer.status_code == 201 and read(answer.content):
+        message = f"Approve {attempt.amount} on your phone."
+        return Accepted(next_action=ApproveOnPhone(phone=attempt.phone, message=message))
+    return refusal_of(answer)
+
+
+# end of example
+
+
+# example: check_payment
+@hookimpl
+async def check_payment(gateway: Gateway[UmojaConfig], attempt: Attempt) -> Outcome:
+    try:
+        answer = await call(gateway, "GET", f"/payments/{attempt.reference}")
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    told = read(answer.content)
+    if answer.status_code == 404 and told.get("error") == "NO_SUCH_REFERENCE":
+        return NotSent(cause="Umoja Pay does not know the reference")
+    if answer.status_code != 200:
+        return Unknown(cause=f"Umoja Pay answered {answer.status_code}")
+    return outcome_of(told)
+
+
+# end of example
+
+
+# example: cancel_payment
+@hookimpl
+async def cancel_payment(gateway: Gateway[UmojaConfig], attempt: Attempt) -> Outcome:
+    try:
+        answer = await call(gateway, "DELETE", f"/payments/{attempt.reference}")
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if answer.status_code != 200:
+        return Unknown(cause=f"Umoja Pay answered {answer.status_code}")
+    return outcome_of(read(answer.content))
+
+
+# end of example
+
+
+# example: check_payer
+@hookimpl
+async def check_payer(gateway: Gateway[UmojaConfig], attempt: Attempt) -> Outcome | None:
+    try:
+        # In the body: paths are written to logs, and phone numbers must not be.
+        answer = await call(gateway, "POST", "/wallets/search", {"phone": attempt.phone})
+    except httpx.HTTPError:
+        return None
+    if answer.status_code == 404 and read(answer.content).get("error") == "NO_SUCH_WALLET":
+        return Failed(
+            code=FailureCode.PAYER_NOT_FOUND, message="This number has no Umoja Pay wallet."
+        )
+    return None
+
+
+# end of example
+
+
+# example: refund_payment
+@hookimpl
+async def refund_payment(gateway: Gateway[UmojaConfig], refund: Refund) -> Outcome:
+    body = {
+        "reference": refund.reference,
+        "payment": refund.attempt.reference,
+        "amount": f"{refund.amount.amount:f}",
+        "currency": refund.amount.currency,
+    }
+    try:
+        answer = await call(gateway, "POST", "/refunds", body)
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if answer.status_code == 201 and read(answer.content):
+        return Accepted()
+    return refusal_of(answer)
+
+
+# end of example
+
+
+# example: check_refund
+@hookimpl
+async def check_refund(gateway: Gateway[UmojaConfig], refund: Refund) -> Outcome:
+    try:
+        answer = await call(gateway, "GET", f"/refunds/{refund.reference}")
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    told = read(answer.content)
+    if answer.status_code == 404 and told.get("error") == "NO_SUCH_REFERENCE":
+        return NotSent(cause="Umoja Pay does not know the reference")
+    if answer.status_code != 200:
+        return Unknown(cause=f"Umoja Pay answered {answer.status_code}")
+    return outcome_of(told)
+
+
+# end of example
+
+
+# example: read_webhook
+def sign(config: UmojaConfig, text: str) -> str:
+    return hmac.digest(
+        config.api_key.get_secret_value().encode(),
+        text.encode(errors="surrogatepass"),
+        hashlib.sha256,
+    ).hex()
+
+
+@hookimpl
+def read_webhook(gateway: Gateway[UmojaConfig], request: WebhookRequest) -> Heard:
+    message = read(request.body)
+    text, signature = message.get("text"), message.get("signature")
+    if not isinstance(text, str) or not isinstance(signature, str):
+        raise WebhookRejected("This is not one of Umoja Pay's messages.", status=400)
+    expected, given = sign(gateway.config, text).encode(), signature.encode(errors="surrogatepass")
+    if not hmac.compare_digest(expected, given):
+        raise WebhookRejected("The signature is not Umoja Pay's.", status=401)
+    told = read(text)
+    return Heard(
+        reference=told.get("reference"),
+        trust=Trust.SIGNED,
+        dedupe_key=f"{told.get('reference')} {told.get('status')}",
+        outcome=outcome_of(told),
+    )
+
+
+# end of example
+
+
+# example: test_gateway
+@hookimpl
+async def test_gateway(gateway: Gateway[UmojaConfig]) -> TestReport:
+    try:
+        answer = await call(gateway, "GET", "/account")
+    except httpx.HTTPError as error:
+        return TestReport(
+            ok=False, message=f"Umoja Pay cannot be reached: {error}. Check base_url."
+        )
+    if answer.status_code == 401:
+        return TestReport(ok=False, message="Umoja Pay refuses the key. Check api_key.")
+    currency = read(answer.content).get("currency")
+    if currency != gateway.config.currency:
+        return TestReport(ok=False, message=f"The account is in {currency}. Check currency.")
+    return TestReport(ok=True, message="Umoja Pay knows you.")
+
+
+# end of example
+# A hook, whatever its name looks like to pytest.
+test_gateway.__test__ = False  # type: ignore[attr-defined]
+
+
+# example: simulator
+@hookimpl
+def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
+    # Here, because servers that never simulate have no starlette to import.
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from dusangire.simulation import (
+        Settings,
+        Simulation,
+        Status,
+        Step,
+        Transaction,
+        Webhook,
+        build_app,
+    )
+
+    words = {Status.PENDING: "WAITING", Status.SUCCEEDED: "PAID", Status.FAILED: "REFUSED"}
+
+    def told(one: Transaction) -> dict[str, JSON]:
+        return {
+            "id": one.gateway_transaction_id,
+            "reference": one.reference,
+            "amount": one.amount,
+            "currency": one.currency,
+            "status": words[one.status],
+            "reason": one.note or one.reason,
+        }
+
+    def webhook(one: Transaction) -> Webhook:
+        text = json.dumps(told(one))
+        signed = {"text": text, "signature": sign(gateway.config, text)}
+        return Webhook(body=json.dumps(signed).encode())
+
+    simulation = Simulation(
+        name="Umoja Pay",
+        color="#0B7A75",
+        clock=gateway.clock,
+        webhook=webhook,
+        declined="SAID_NO",
+        settings=Settings(delay=1),
+    )
+    known = simulation.transactions
+
+    def too_much(asked: dict[str, JSON]) -> bool:
+        payment = known.get(asked["payment"])
+        if payment is None or payment.status is not Status.SUCCEEDED:
+            return True
+        back = [Decimal(one.amount) for one in known.values() if one.original == payment.reference]
+        return sum(back) + Decimal(asked["amount"]) > Decimal(payment.amount)
+
+    async def take(request: Request) -> JSONResponse:
+        asked = await request.json()
+        if asked["reference"] in known:
+            known[asked["reference"]].requests += 1
+            return JSONResponse(told(known[asked["reference"]]), 201)
+        is_refund = "payment" in asked
+        if is_refund and too_much(asked):
+            return JSONResponse({"error": "TOO_MUCH"}, 422)
+        says_no = asked.get("phone") == "+250780000102"
+        one = Transaction(
+            reference=asked["reference"],
+            external_id=asked["reference"],
+            kind="refund" if is_refund else "payment",
+            amount=asked["amount"],
+            currency=asked["currency"],
+            party=asked.get("phone", ""),
+            created_at=gateway.clock(),
+            original=asked.get("payment"),
+            webhook_url=asked.get("webhook_url"),
+            gateway_transaction_id=f"UM-{len(known) + 1}",
+        )
+        end = Step(
+            after=0 if is_refund else simulation.settings.delay,
+            status=Status.FAILED if says_no else Status.SUCCEEDED,
+            reason="SAID_NO" if says_no else None,
+        )
+        simulation.add(one, () if simulation.settings.mode == "manual" else (end,))
+        return JSONResponse(told(one), 201)
+
+    async def tell(request: Request) -> JSONResponse:
+        if (one := known.get(request.path_params["reference"])) is None:
+            return JSONResponse({"error": "NO_SUCH_REFERENCE"}, 404)
+        if request.method == "DELETE" and one.status is Status.PENDING:
+            one.note = "WITHDRAWN"
+            simulation.decide(one.reference, approve=False)
+        return JSONResponse(told(one))
+
+    async def wallet(request: Request) -> JSONResponse:
+        if (await request.json())["phone"] == "+250780000404":
+            return JSONResponse({"error": "NO_SUCH_WALLET"}, 404)
+        return JSONResponse({})
+
+    async def account(request: Request) -> JSONResponse:
+        if request.headers["x-api-key"] != gateway.config.api_key.get_secret_value():
+            return JSONResponse({"error": "BAD_KEY"}, 401)
+        return JSONResponse({"currency": gateway.config.currency})
+
+    routes = [
+        Route("/payments", take, methods=["POST"]),
+        Route("/payments/{reference}", tell, methods=["GET", "DELETE"]),
+        Route("/refunds", take, methods=["POST"]),
+        Route("/refunds/{reference}", tell),
+        Route("/wallets/search", wallet, methods=["POST"]),
+        Route("/account", account),
+    ]
+    return build_app(simulation, Starlette(routes=routes))
+
+
+# end of example
+
+
+# example: a control plugin that watches
+import time
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeAlias
+
+Call: TypeAlias = Coroutine[Any, Any, Outcome]
+
+
+class Stopwatch:
+    """Logs how long each gateway takes to take a payment."""
+
+    @hookimpl(wrapper=True)
+    def initiate_payment(
+        self, gateway: Gateway[Any], attempt: Attempt
+    ) -> Generator[None, Call, Call]:
+        coroutine = yield
+        return self._timed(gateway, coroutine)
+
+    async def _timed(self, gateway: Gateway[Any], coroutine: Call) -> Outcome:
+        started = time.monotonic()
+        outcome = await coroutine
+        seconds = round(time.monotonic() - started, 3)
+        gateway.log.info("payment sent", outcome=type(outcome).__name__, seconds=seconds)
+        return outcome
+
+
+# end of example
+
+
+# example: a control plugin that vetoes
+class Ceiling:
+    """Refuses payments over a ceiling, whatever the gateway would take."""
+
+    def __init__(self, minor: int) -> None:
+        self.minor = minor
+
+    @hookimpl(wrapper=True)
+    def initiate_payment(
+        self, gateway: Gateway[Any], attempt: Attempt
+    ) -> Generator[None, Call, Call]:
+        coroutine = yield
+        if attempt.amount.minor <= self.minor:
+            return coroutine
+        coroutine.close()  # it never began, so nothing was sent
+        return self._refuse()
+
+    async def _refuse(self) -> Outcome:
+        return Failed(code=FailureCode.AMOUNT_OUT_OF_LIMITS, message="Ask the shop to split it.")
+
+
+# end of example
+
+
+UMOJA = sys.modules[__name__]
+
+
+class TestUmojaPay(GatewayContract):
+    plugin = UMOJA
+    approves = payer(phone="+250780000000")
+    declines = payer(phone="+250780000102")
+
+
+@pytest.fixture
+def plugin() -> Plugin:
+    return load(UMOJA)
+
+
+@pytest.fixture
+async def stand(plugin: Plugin) -> AsyncIterator[Stand]:
+    async with Stand.open(plugin) as stand:
+        yield stand
+
+
+@pytest.fixture
+def case(stand: Stand) -> Case:
+    return stand.case(payer(phone="+250780000000"), PRICE)
+
+
+def test_hook_describe_gateway_says_what_the_merchant_sees(plugin: Plugin) -> None:
+    assert plugin.description.name == "Umoja Pay"
+    assert set(UmojaConfig.model_fields) - set(GatewayConfig.model_fields) == {
+        "base_url",
+        "api_key",
+    }
+
+
+async def test_hook_initiate_payment_sends_and_says_what_the_payer_does_next(case: Case) -> None:
+    outcome = await case.initiate()
+
+    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome.next_action, ApproveOnPhone)
+    assert [one.reference for one in await case.stand.payments()] == [case.reference]
+
+
+async def test_hook_check_payment_tells_what_became_of_it(case: Case) -> None:
+    await case.initiate()
+
+    outcome = await case.settle()
+
+    assert outcome == Succeeded(
+        amount=PRICE, reference=case.reference, gateway_transaction_id="UM-1"
+    )
+
+
+async def test_hook_cancel_payment_withdraws_what_nobody_approved(case: Case) -> None:
+    await case.stand.control("settings", mode="manual")
+    await case.initiate()
+
+    outcome = await case.cancel()
+
+    assert isinstance(outcome, Failed)
+    assert outcome.code is FailureCode.CANCELLED
+
+
+async def test_hook_cancel_payment_says_when_it_was_too_late(case: Case) -> None:
+    await case.initiate()
+    await case.settle()
+
+    assert isinstance(await case.cancel(), Succeeded)
+
+
+@pytest.mark.parametrize(
+    ("phone", "found"), [("+250780000404", FailureCode.PAYER_NOT_FOUND), ("+250780000000", None)]
+)
+async def test_hook_check_payer_refuses_only_who_certainly_cannot_pay(
+    stand: Stand, phone: str, found: FailureCode | None
+) -> None:
+    case = stand.case(payer(phone=phone), PRICE)
+
+    failed = await stand.plugin.check_payer(stand.gateway, case.attempt)
+
+    assert (failed and failed.code) == found
+
+
+async def test_hook_refund_payment_asks_for_a_part_back(case: Case) -> None:
+    await case.initiate()
+    await case.settle()
+    refund = case.stand.refund(case, 2_000)
+
+    outcome = await case.stand.plugin.refund_payment(case.stand.gateway, refund)
+
+    assert isinstance(outcome, Accepted)
+    await case.stand.quiet(refund.reference)
+    assert await case.stand.given_back() == 2_000
+
+
+async def test_hook_check_refund_tells_what_became_of_it(case: Case) -> None:
+    await case.initiate()
+    await case.settle()
+    refund = case.stand.refund(case, 2_000)
+    unheard = await case.stand.plugin.check_refund(case.stand.gateway, refund)
+
+    outcome = await case.stand.give_back(refund)
+
+    assert isinstance(unheard, NotSent)
+    assert isinstance(outcome, Succeeded)
+    assert (outcome.amount, outcome.reference) == (Money(2_000, "RWF"), refund.reference)
+
+
+async def test_hook_read_webhook_believes_what_is_signed(case: Case) -> None:
+    await case.initiate()
+    request = await case.stand.webhook(case)
+
+    heard = case.stand.read(request)
+
+    assert isinstance(heard, Heard)
+    assert (heard.trust, heard.reference) == (Trust.SIGNED, case.reference)
+    assert isinstance(heard.outcome, Succeeded)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [(False, "Umoja Pay knows you."), (True, "Umoja Pay refuses the key. Check api_key.")],
+    ids=["a right key", "a wrong key"],
+)
+async def test_hook_test_gateway_says_what_to_do(stand: Stand, wrong: bool, says: str) -> None:
+    gateway = stand.elsewhere(wrong_secrets=wrong)
+
+    report = await stand.plugin.test_gateway(gateway)
+
+    assert report == TestReport(ok=not wrong, message=says)
+
+
+async def test_hook_simulator_answers_as_the_provider(stand: Stand) -> None:
+    answer = await call(stand.gateway, "GET", "/account")
+
+    assert stand.gateway.environment is Environment.TEST
+    assert answer.json() == {"currency": "RWF"}
+
+
+async def test_a_control_plugin_watches_every_gateway() -> None:
+    plugins = Plugins.load({"watch": Stopwatch(), "fake": FakeGateway()}, installed=())
+    async with Stand.open(plugins["fake"], simulated=False) as stand:
+        outcome = await stand.case(payer(phone="+250780000000"), PRICE).initiate()
+
+    assert isinstance(outcome, Accepted)
+    assert [(one["event"], one["outcome"]) for one in stand.logged] == [
+        ("payment sent", "Accepted")
+    ]
+
+
+async def test_a_control_plugin_vetoes_before_anything_is_sent() -> None:
+    fake = FakeGateway()
+    plugins = Plugins.load({"ceiling": Ceiling(4_999), "fake": fake}, installed=())
+    async with Stand.open(plugins["fake"], simulated=False) as stand:
+        outcome = await stand.case(payer(phone="+250780000000"), PRICE).initiate()
+        small = await stand.case(payer(phone="+250780000000"), Money(4_999, "RWF")).initiate()
+        truth = fake.provider(stand.gateway).truth()
+
+    assert isinstance(outcome, Failed)
+    assert outcome.code is FailureCode.AMOUNT_OUT_OF_LIMITS
+    assert isinstance(small, Accepted)
+    assert [one["amount"] for one in truth["transactions"]] == ["4999"]
+
+
+def test_the_examples_in_the_docs_are_the_ones_above() -> None:
+    here = re.findall(r"^# example: .*?\n(.*?)^# end of example", inspect.getsource(UMOJA), MARKED)
+
+    documented = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), MARKED)
+
+    assert [example.rstrip() for example in documented] == [example.rstrip() for example in here]
+
+
+MARKED = re.MULTILINE | re.DOTALL
