@@ -3,5 +3,16 @@
 from dusangire_schema.context import Context
 from dusangire_schema.execution import Memory, PlainExecutor
 from dusangire_schema.schema import executable, plans, schema, sdl
+from dusangire_schema.shortcut import Shortcut, shortcut
 
-__all__ = ["Context", "Memory", "PlainExecutor", "executable", "plans", "schema", "sdl"]
+__all__ = [
+    "Context",
+    "Memory",
+    "PlainExecutor",
+    "Shortcut",
+    "executable",
+    "plans",
+    "schema",
+    "sdl",
+    "shortcut",
+]

@@ -151,19 +151,33 @@ def _plans_of_type(kind: GraphQLObjectType) -> Plans:
 
 
 def _plan(field: GraphQLField) -> _Plan | None:
-    declared = field.extensions.get("strawberry-definition")
-    if not isinstance(declared, StrawberryField) or not declared.is_basic_field:
+    read = _reader(field)
+    if read is None:
         return None
     required = isinstance(field.type, GraphQLNonNull)
     kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
-    plan = _Plan(read=attrgetter(declared.python_name), required=required)
+    plan = _Plan(read=read, required=required)
     if is_leaf_type(kind):
-        plan.put_out = _leaf(kind)
+        plan.put_out = leaf(kind)
     elif isinstance(kind, GraphQLList):
         plan.put_out = _leaves(kind)
     elif isinstance(kind, GraphQLObjectType) and _is_flat(kind):
         plan.type, plan.flat = kind, _plans_of_type(kind)
     return plan
+
+
+def _reader(field: GraphQLField) -> Reader | None:
+    """An attribute, or a method that needs nothing but its object."""
+    declared = field.extensions.get("strawberry-definition")
+    if not isinstance(declared, StrawberryField):
+        return None
+    if declared.is_basic_field:
+        return attrgetter(declared.python_name)
+    method = declared.base_resolver
+    if method is None or method.is_async or declared.extensions or declared.is_subscription:
+        return None
+    alone = method.info_parameter is None and not method.arguments
+    return method if alone else None
 
 
 def _is_flat(kind: GraphQLObjectType) -> bool:
@@ -180,11 +194,12 @@ def _leaves(kind: GraphQLList[Any]) -> Reader | None:
     item = kind.of_type
     if not isinstance(item, GraphQLNonNull) or not is_leaf_type(item.of_type):
         return None
-    put_out = _leaf(item.of_type)
+    put_out = leaf(item.of_type)
     return lambda values: [put_out(value) for value in values]
 
 
-def _leaf(kind: GraphQLLeafType) -> Reader:
+def leaf(kind: GraphQLLeafType) -> Reader:
+    """How a value of a leaf type is put out. What does not fit raises."""
     if isinstance(kind, GraphQLEnumType):
         # The words of our enums are their values, so a member finds its name as its text does.
         return {value.value: name for name, value in kind.values.items()}.__getitem__
@@ -199,7 +214,8 @@ def _text(value: Any) -> str:
 
 
 def _id(value: Any) -> str:
-    return str(value) if type(value) is UUID else _text(value)
+    # The database driver has a subclass of its own.
+    return str(value) if isinstance(value, UUID) else _text(value)
 
 
 def _int(value: Any) -> int:

@@ -16,6 +16,7 @@ from dusangire_schema.execution import plans_of
 from dusangire_schema.mutations import Mutation
 from dusangire_schema.queries import Query
 from dusangire_schema.scalars import SCALARS
+from dusangire_schema.shortcut import Direct
 from dusangire_schema.subscriptions import Subscription
 
 schema = strawberry.Schema(
@@ -38,6 +39,10 @@ def _executable() -> GraphQLSchema:
     for slot in slots:
         if slot.default_value is None:
             slot.default_value = Undefined
+    for kind in found.type_map.values():
+        if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
+            for field in kind.fields.values():
+                field.resolve = Direct.of(field) or field.resolve
     return found
 
 

@@ -19,7 +19,7 @@ from graphql import (
     validate,
 )
 
-from dusangire_schema import Memory, executable
+from dusangire_schema import Memory, Shortcut, executable, plans, shortcut
 from dusangire_server.limits import Limits, excess, measure, root_fields
 
 _REMEMBERED = 500
@@ -33,11 +33,15 @@ _RULES = specified_rules
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document. introspects: it asks for the schema itself."""
+    """One operation of a document.
+
+    introspects: it asks for the schema itself. shortcut: the short way to its answer, if any.
+    """
 
     kind: OperationType
     root_fields: int
     introspects: bool
+    shortcut: Shortcut | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,10 @@ def look_at(text: str, limits: Limits) -> Document:
         return Document(None, tuple(errors[: limits.errors]))
     # Directives may include a field for one request and not for the next.
     memory: Memory | None = None if "@" in text else {}
-    return Document(node, (), _operations(node), memory)
+    return Document(node, (), _operations(node, short=memory is not None), memory)
 
 
-def _operations(document: DocumentNode) -> dict[str | None, Operation]:
+def _operations(document: DocumentNode, *, short: bool) -> dict[str | None, Operation]:
     found: dict[str | None, Operation] = {}
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
@@ -112,6 +116,7 @@ def _operations(document: DocumentNode) -> dict[str | None, Operation]:
                 definition.operation,
                 root_fields=max(1, sum(roots.values())),
                 introspects=bool(roots.keys() & {"__schema", "__type"}),
+                shortcut=shortcut(executable, plans, document, definition) if short else None,
             )
     return found
 

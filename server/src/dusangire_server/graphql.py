@@ -177,7 +177,7 @@ class GraphQL:
         with self.metrics.operation(admitted.operation.kind.value):
             try:
                 async with asyncio.timeout(self._deadline(admitted)):
-                    result = self._execute(admitted)
+                    result = await self._short(admitted) or self._execute(admitted)
                     if inspect.isawaitable(result):
                         result = await result
             except TimeoutError:
@@ -185,6 +185,13 @@ class GraphQL:
                 message = "This took too long and was stopped. A mutation may have taken effect."
                 return {"data": None, "errors": [_error(message, Retryable.code)]}
             return answer(result, correlation_id)
+
+    async def _short(self, admitted: Admitted) -> ExecutionResult | None:
+        short = admitted.operation.shortcut
+        if short is None:
+            return None
+        context = Context(self.core, admitted.caller.actor)
+        return await short.answer(context, admitted.asked.variables, self.limits.errors)
 
     def _execute(self, admitted: Admitted) -> Any:
         assert admitted.document.node is not None

@@ -46,7 +46,7 @@ class Limits:
     """
 
     body: int = 256 * 1024
-    per_key: int = 2_000
+    per_key: int = 10_000
     per_client: int = 20
     source: int = 64 * 1024
     tokens: int = 1_000
