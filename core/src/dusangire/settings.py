@@ -15,6 +15,7 @@ class Settings:
     database_url: None means the embedded server in `home`.
     public_url: what gateways and payers reach; None: nobody from outside does.
     secret_keys: `id:base64key,…`; the first one encrypts.
+    allowed_origins: pages of other hosts that may call the API from a browser, such as the shop's.
     poll_scale: multiplies every waiting time of the check schedule; tests use 0.01.
     """
 
@@ -25,6 +26,7 @@ class Settings:
     secret_keys: str | None = None
     log_level: str = "info"
     log_format: str = "json"
+    allowed_origins: tuple[str, ...] = ()
     poll_scale: float = 1.0
 
     @property
@@ -54,6 +56,7 @@ class Settings:
                 "json",
                 "console",
             ),
+            allowed_origins=_origins(environ.get("DUSANGIRE_ALLOWED_ORIGINS")),
             poll_scale=_positive("DUSANGIRE_POLL_SCALE", environ.get("DUSANGIRE_POLL_SCALE")),
         )
 
@@ -76,6 +79,17 @@ def _url(text: str | None) -> str | None:
             f"DUSANGIRE_PUBLIC_URL is {text!r}; it takes an address such as https://pay.example.rw."
         )
     return text.rstrip("/")
+
+
+def _origins(text: str | None) -> tuple[str, ...]:
+    origins = tuple(part.strip().rstrip("/") for part in (text or "").split(",") if part.strip())
+    for origin in origins:
+        if not origin.startswith(("http://", "https://")) or origin.count("/") > 2:
+            raise CannotStart(
+                f"DUSANGIRE_ALLOWED_ORIGINS has {origin!r}; it takes origins such as "
+                "https://shop.example.rw, with commas between them."
+            )
+    return origins
 
 
 def _positive(name: str, text: str | None) -> float:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -46,7 +47,7 @@ def build_app(
     graphql = GraphQL(core, limits or Limits(), Metrics())
     app = Starlette(
         routes=_routes(core, graphql, {} if core.settings.live else dict(simulators or {})),
-        middleware=[Middleware(Guard, hosts=_hosts(core))],
+        middleware=[*_cors(core), Middleware(Guard, hosts=_hosts(core))],
     )
     app.state.graphql = graphql
     return app
@@ -70,8 +71,27 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
 
 
 def _origins(core: Core) -> frozenset[str]:
+    """Hosts whose pages may open sockets."""
     url = core.settings.public_url
-    return frozenset({urlsplit(url).netloc} if url else ())
+    pages = core.settings.allowed_origins + ((url,) if url else ())
+    return frozenset(urlsplit(page).netloc for page in pages)
+
+
+def _cors(core: Core) -> list[Middleware]:
+    """Lets the shop's pages call the API. Tokens come in a header, never in a cookie, so that a
+    page can do no more than what the token it holds allows."""
+    if not core.settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=core.settings.allowed_origins,
+            allow_methods=["POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["x-request-id"],
+            max_age=3600,
+        )
+    ]
 
 
 def _hosts(core: Core) -> frozenset[str]:

@@ -95,6 +95,7 @@ async def open_shop(
     *,
     live: bool = False,
     public_url: str | None = None,
+    allowed_origins: tuple[str, ...] = (),
     limits: Limits | None = None,
     through: Callable[[str], AbstractAsyncContextManager[str]] = nullcontext,
 ) -> AsyncIterator[Shop]:
@@ -108,6 +109,7 @@ async def open_shop(
             home=Path(home),
             environment=environment,
             public_url=public_url,
+            allowed_origins=allowed_origins,
             secret_keys="k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
             poll_scale=0.01,
         )

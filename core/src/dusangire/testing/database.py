@@ -116,7 +116,13 @@ def _alive(pid: str) -> bool:
 
 async def _new(template: str) -> str:
     name = f"test_{os.getpid()}_{uuid4().hex[:12]}"
-    await _administer(f'CREATE DATABASE "{name}" {template}')
+    connection = await asyncpg.connect(server_url())
+    try:
+        # PostgreSQL copies no database that somebody is connected to, as who prepares it is.
+        await connection.execute("SELECT pg_advisory_lock($1)", _TEMPLATE_LOCK)
+        await connection.execute(f'CREATE DATABASE "{name}" {template}')
+    finally:
+        await connection.close()
     return name
 
 
