@@ -30,7 +30,6 @@ from dusangire.gateway import (
     GatewayConfig,
     GatewayDescription,
     Heard,
-    NotSent,
     Outcome,
     Succeeded,
     Unknown,
@@ -369,8 +368,5 @@ async def live_shop(shop: Shop) -> AsyncIterator[Shop]:
 async def until(condition: Callable[[], Awaitable[object]], within: float = 5) -> None:
     """Waits until `condition` gives something true."""
     async with asyncio.timeout(within):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - the condition is outside this process
             await asyncio.sleep(0.01)
-
-
-__all__ = ["NotSent", "Shop", "until"]

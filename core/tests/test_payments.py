@@ -31,6 +31,7 @@ from dusangire.payments import ConfirmPayment, CustomerInput, MethodInput
 PAN = "4111 1111 1111 1111"
 LONG = "x" * 300
 NOW = datetime.now(UTC)
+NOBODY = UUID("5f0c2f1e-7d4a-4c0e-9a53-0b9f6a1c2d3e")
 DECLINED = Failed(code=FailureCode.DECLINED_BY_PAYER, message="The payer said no.")
 WITHDRAWN = Failed(code=FailureCode.CANCELLED, message="withdrawn")
 
@@ -209,7 +210,6 @@ async def test_what_is_wrong_is_named_and_nothing_is_stored(choosy: Shop) -> Non
             await choosy.create(**changes)
         except CallerError as error:
             found[name] = (str(error.code), ".".join(error.field))
-            assert str(error), name
 
     assert found == {name: (code, field) for name, _, code, field in REFUSED}
     assert await choosy.counts() == before
@@ -237,7 +237,7 @@ ALLOWED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", ALLOWED, ids=repr)
+@pytest.mark.parametrize("changes", ALLOWED, ids="-".join)
 async def test_what_is_right_is_taken_as_it_is(shop: Shop, changes: dict[str, Any]) -> None:
     done = await shop.create(**changes)
     await settle()
@@ -653,7 +653,7 @@ async def test_nothing_is_left_to_pay_after_success_cancellation_and_expiry(shop
     ("changes", "code", "field"),
     [
         ({"idempotency_key": " "}, "INVALID", "idempotencyKey"),
-        ({"payment_id": uuid4()}, "NOT_FOUND", "paymentId"),
+        ({"payment_id": NOBODY}, "NOT_FOUND", "paymentId"),
         (method(gateway="moon"), "GATEWAY_NOT_FOUND", "method.gateway"),
         (method(phone="1"), "INVALID_PHONE", "method.phone"),
         (method(details={"x": 1}), "INVALID", "method.details.x"),
@@ -851,7 +851,7 @@ async def test_a_confirmation_is_replayed(shop: Shop) -> None:
         ({"note": LONG}, "INVALID", "note"),
         ({"note": PAN}, "INVALID", "note"),
         ({"idempotency_key": ""}, "INVALID", "idempotencyKey"),
-        ({"payment_id": uuid4()}, "NOT_FOUND", "paymentId"),
+        ({"payment_id": NOBODY}, "NOT_FOUND", "paymentId"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
