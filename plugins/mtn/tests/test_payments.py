@@ -1,8 +1,8 @@
 """A payment by MTN, from the prompt to its end, over real HTTP to the simulator."""
 
 import asyncio
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
