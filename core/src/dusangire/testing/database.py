@@ -42,9 +42,7 @@ async def fresh_database() -> AsyncIterator[str]:
     time that PostgreSQL needs for a new one.
     """
     await _prepare()
-    name = (
-        _emptied.pop() if _emptied else await _new(f'TEMPLATE "{_template()}" STRATEGY file_copy')
-    )
+    name = _emptied.pop() if _emptied else await _copy()
     try:
         yield _url_of(name)
     finally:
@@ -86,16 +84,15 @@ async def _prepare() -> None:
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _TEMPLATE_LOCK)
         await _sweep(connection)
-        known = await connection.fetchval(
-            "SELECT 1 FROM pg_database WHERE datname = $1", _template()
+        # Marked when it is whole: a process that was killed while migrating leaves half of one.
+        whole = await connection.fetchval(
+            "SELECT datistemplate FROM pg_database WHERE datname = $1", _template()
         )
-        if not known:
+        if not whole:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{_template()}" WITH (FORCE)')
             await connection.execute(f'CREATE DATABASE "{_template()}"')
-        if await migrate(_url_of(_template()), check=True):
             await migrate(_url_of(_template()))
-        template = await asyncpg.connect(_url_of(_template()))
-        _shape[_template()] = await template.fetchval(_SHAPE)
-        await template.close()
+            await connection.execute(f'ALTER DATABASE "{_template()}" IS_TEMPLATE true')
     finally:
         await connection.close()
     _prepared.add(os.getpid())
@@ -112,6 +109,15 @@ async def _sweep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 def _alive(pid: str) -> bool:
     return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+async def _copy() -> str:
+    name = await _new(f'TEMPLATE "{_template()}" STRATEGY file_copy')
+    # Not asked of the template: while anybody is connected to it, it cannot be copied.
+    connection = await asyncpg.connect(_url_of(name))
+    _shape[name] = await connection.fetchval(_SHAPE)
+    await connection.close()
+    return name
 
 
 async def _new(template: str) -> str:
@@ -151,7 +157,7 @@ async def _empty(name: str) -> bool:
         connection = await asyncpg.connect(_url_of(name))
         try:
             await connection.execute(_EMPTY)
-            return bool(await connection.fetchval(_SHAPE) == _shape[_template()])
+            return bool(await connection.fetchval(_SHAPE) == _shape[name])
         finally:
             await connection.close()
     except (asyncpg.PostgresError, OSError):

@@ -1,0 +1,410 @@
+"""A database made from zero has every table, constraint, index and trigger that must exist."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aerich import Command
+from core.tests.conftest import Shop
+from tortoise import fields
+from tortoise.context import TortoiseContext
+from tortoise.models import Model
+
+from dusangire import database, models
+from dusangire.database import migrate
+from dusangire.lifecycle import AttemptStatus, PaymentStatus, TransactionKind
+from dusangire.testing.database import empty_database
+
+MODELS: list[type[Model]] = [
+    model
+    for model in vars(models).values()
+    if isinstance(model, type) and issubclass(model, Model) and model is not Model
+]
+
+CHECKS = {
+    "gateway_account_environment_known",
+    "gateway_webhook_status_known",
+    "payment_amount_positive",
+    "payment_attempt_environment_known",
+    "payment_attempt_fee_not_negative",
+    "payment_attempt_status_known",
+    "payment_captured_when_succeeded",
+    "payment_currency_code",
+    "payment_money_not_negative",
+    "payment_reconciliation_known",
+    "payment_refunds_within_captured",
+    "payment_status_known",
+    "payment_transaction_kind_known",
+    "payment_version_positive",
+}
+UNIQUE = {
+    "api_key_public_id_key": "(public_id)",
+    "customer_reference_key": "(reference)",
+    "event_position_key": "(position)",
+    "gateway_account_code_key": "(code)",
+    "gateway_webhook_once": "(gateway_id, dedupe_key)",
+    "idempotency_key_once": "(scope, operation, key)",
+    "payment_attempt_number_key": "(payment_id, number)",
+    "payment_attempt_reference_key": "(reference)",
+    "payment_reference_key": "(reference)",
+}
+INDEXES = {
+    "audit_entry_object_idx": "(object, id)",
+    "customer_phone_idx": "(phone) WHERE (phone IS NOT NULL)",
+    "event_payment_idx": "(payment_id, id) WHERE (payment_id IS NOT NULL)",
+    "event_unstamped_idx": '(id) WHERE ("position" IS NULL)',
+    "gateway_webhook_due_idx": "(next_try_at) WHERE (next_try_at IS NOT NULL)",
+    "payment_amount_idx": "(amount, id)",
+    "payment_attempt_due_idx": "(gateway_id, next_check_at) WHERE (next_check_at IS NOT NULL)",
+    "payment_attempt_gateway_idx": "(gateway_id, created_at)",
+    "payment_attempt_phone_idx": "(phone) WHERE (phone IS NOT NULL)",
+    "payment_attention_idx": "(created_at) WHERE (needs_attention <> '[]'::jsonb)",
+    "payment_created_idx": "(created_at, id)",
+    "payment_customer_idx": "(customer_id) WHERE (customer_id IS NOT NULL)",
+    "payment_order_idx": "(order_reference) WHERE (order_reference IS NOT NULL)",
+    "payment_search_idx": "(search gin_trgm_ops)",
+    "payment_status_idx": "(status, created_at, id)",
+    "payment_transaction_payment_idx": "(payment_id, id)",
+    "payment_unpaid_expiry_idx": "(expires_at) WHERE (status = 'CREATED'::text)",
+}
+TRIGGERS = {
+    "audit_entry_append_only",
+    "audit_entry_no_truncate",
+    "payment_transaction_append_only",
+    "payment_transaction_no_truncate",
+}
+TYPES: dict[type[fields.Field[Any]], str] = {
+    fields.UUIDField: "uuid",
+    fields.TextField: "text",
+    fields.JSONField: "jsonb",
+    fields.BooleanField: "boolean",
+    fields.SmallIntField: "smallint",
+    fields.BigIntField: "bigint",
+    fields.IntField: "integer",
+    fields.DatetimeField: "timestamp with time zone",
+    fields.BinaryField: "bytea",
+}
+
+
+@pytest.fixture
+async def nothing() -> AsyncIterator[str]:
+    async with empty_database() as url:
+        yield url
+
+
+async def ask(url: str, statement: str, *values: Any) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await connection.fetch(statement, *values)]
+    finally:
+        await connection.close()
+
+
+# ── what must exist ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_every_check_is_there_and_no_other(url: str) -> None:
+    rows = await ask(
+        url,
+        "SELECT conname, convalidated FROM pg_constraint "
+        "WHERE contype = 'c' AND connamespace = 'public'::regnamespace",
+    )
+
+    assert {row["conname"] for row in rows} == CHECKS
+    assert all(row["convalidated"] for row in rows)
+
+
+async def test_every_unique_constraint_is_there_and_no_other(url: str) -> None:
+    rows = await ask(
+        url,
+        "SELECT conname, pg_get_constraintdef(oid) AS said FROM pg_constraint "
+        "WHERE contype = 'u' AND connamespace = 'public'::regnamespace",
+    )
+
+    found = {row["conname"]: row["said"].replace('"', "").removeprefix("UNIQUE ") for row in rows}
+    assert found == UNIQUE
+
+
+async def test_every_index_is_there_and_no_other(url: str) -> None:
+    rows = await ask(
+        url,
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+        "AND indexname NOT IN (SELECT conname FROM pg_constraint) AND tablename <> 'aerich'",
+    )
+
+    found = {
+        row["indexname"]: re.sub(r"^.* USING \w+ ", "", row["indexdef"])
+        for row in rows
+        if row["indexname"] != "payment_attempt_one_open"
+    }
+    assert found == INDEXES
+
+
+async def test_one_open_attempt_is_a_unique_index(url: str) -> None:
+    [row] = await ask(
+        url, "SELECT indexdef FROM pg_indexes WHERE indexname = 'payment_attempt_one_open'"
+    )
+
+    assert row["indexdef"].startswith("CREATE UNIQUE INDEX")
+    assert all(f"'{status}'" in row["indexdef"] for status in ("SUBMITTING", "PENDING", "UNKNOWN"))
+
+
+async def test_history_is_guarded_by_triggers(url: str) -> None:
+    rows = await ask(url, "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal")
+
+    assert {row["tgname"] for row in rows} == TRIGGERS
+    assert all(row["tgenabled"] == b"O" for row in rows)
+
+
+async def test_every_reference_is_a_foreign_key_that_restricts(url: str) -> None:
+    rows = await ask(
+        url,
+        "SELECT conrelid::regclass::text AS source, a.attname, confrelid::regclass::text AS target,"
+        " confdeltype FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = conrelid"
+        " AND a.attnum = conkey[1] WHERE contype = 'f'",
+    )
+
+    expected = {
+        (model._meta.db_table, f"{name}_id") for model in MODELS for name in model._meta.fk_fields
+    }
+    assert {(row["source"], row["attname"]) for row in rows} == expected
+    assert {row["confdeltype"] for row in rows} == {b"a"}
+
+
+# ── the models ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+async def test_the_columns_are_those_of_the_model(url: str, model: type[Model]) -> None:
+    rows = await ask(
+        url,
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND table_name = $1",
+        model._meta.db_table,
+    )
+
+    found = {row["column_name"]: (row["data_type"], row["is_nullable"] == "YES") for row in rows}
+    expected = {}
+    for name, column in model._meta.fields_db_projection.items():
+        field = model._meta.fields_map[name]
+        expected[column] = ("uuid" if field.reference else TYPES[type(field)], field.null)
+    assert found == expected
+
+
+async def test_every_table_has_a_model(url: str) -> None:
+    rows = await ask(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+    tables = {row["tablename"] for row in rows}
+    assert tables == {model._meta.db_table for model in MODELS} | {"aerich"}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"),
+    [
+        ("payment_status_known", PaymentStatus),
+        ("payment_attempt_status_known", AttemptStatus),
+        ("payment_transaction_kind_known", TransactionKind),
+    ],
+)
+async def test_the_database_knows_the_words_that_we_know(
+    url: str, constraint: str, words: Any
+) -> None:
+    [row] = await ask(
+        url,
+        "SELECT pg_get_constraintdef(oid) AS said FROM pg_constraint WHERE conname = $1",
+        constraint,
+    )
+
+    assert set(re.findall(r"'(\w+)'", row["said"])) == set(words)
+
+
+# ── migrating ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_migrating_twice_does_it_once(nothing: str) -> None:
+    first = await migrate(nothing)
+    second = await migrate(nothing)
+
+    assert first
+    assert second == []
+
+
+async def test_check_tells_what_is_missing_and_applies_nothing(nothing: str) -> None:
+    missing = await migrate(nothing, check=True)
+    tables = await ask(nothing, "SELECT 1 FROM pg_tables WHERE tablename = 'payment'")
+
+    assert tables == []
+    assert await migrate(nothing) == missing
+    assert await migrate(nothing, check=True) == []
+
+
+async def test_processes_that_migrate_at_once_pass_one_by_one(nothing: str) -> None:
+    code = (
+        "import asyncio, sys; from dusangire.database import migrate; "
+        "print(len(asyncio.run(migrate(sys.argv[1]))))"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, nothing, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+
+    said = [(await process.communicate())[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(int(text) for text in said)[:2] == [0, 0]
+    assert sum(int(text) for text in said) == len(await ask(nothing, "SELECT id FROM aerich"))
+
+
+async def test_a_migration_can_be_taken_back_and_applied_again(nothing: str) -> None:
+    await migrate(nothing)
+    config = database._config(nothing, 2)
+    async with TortoiseContext() as context:
+        await context.init(config)
+        command = Command(config, app="models", location=str(database._MIGRATIONS))
+        await command.init()
+        await command.downgrade(version=0, delete=False)
+
+    left = await ask(
+        nothing,
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relkind = 'r' UNION ALL SELECT proname FROM pg_proc "
+        "WHERE pronamespace = 'public'::regnamespace AND proname = 'refuse_change'",
+    )
+    assert [row["name"] for row in left] == ["aerich"]
+    assert await migrate(nothing)
+
+
+async def test_migrating_waits_for_nobody_who_only_reads(nothing: str) -> None:
+    await migrate(nothing)
+    reader = await asyncpg.connect(nothing)
+    transaction = reader.transaction()
+    await transaction.start()
+    await reader.fetch("SELECT * FROM payment")
+
+    async with asyncio.timeout(10):
+        assert await migrate(nothing) == []
+
+    await transaction.rollback()
+    await reader.close()
+
+
+# ── what the database refuses ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("table", ["audit_entry", "payment_transaction"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET id = DEFAULT",
+        "DELETE FROM {table}",
+        "TRUNCATE {table}",
+        "TRUNCATE {table} CASCADE",
+        "WITH gone AS (DELETE FROM {table} RETURNING 1) SELECT * FROM gone",
+    ],
+)
+async def test_history_cannot_be_changed(shop: Shop, table: str, statement: str) -> None:
+    await shop.create()
+    before = await shop.counts()
+
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="append-only"):
+        await shop.run(statement.format(table=table))
+
+    assert before[table] > 0
+    assert await shop.counts() == before
+
+
+@pytest.mark.parametrize(
+    ("constraint", "change"),
+    [
+        ("payment_amount_positive", "amount = 0"),
+        ("payment_amount_positive", "amount = -1"),
+        ("payment_version_positive", "version = 0"),
+        ("payment_money_not_negative", "captured = -1"),
+        ("payment_money_not_negative", "refunded = -1"),
+        ("payment_money_not_negative", "reserved = -1"),
+        ("payment_refunds_within_captured", "refunded = 1"),
+        ("payment_refunds_within_captured", "reserved = 1"),
+        (
+            "payment_refunds_within_captured",
+            "status = 'SUCCEEDED', captured = 10, refunded = 6, reserved = 5",
+        ),
+        ("payment_status_known", "status = 'PAID'"),
+        ("payment_captured_when_succeeded", "status = 'SUCCEEDED'"),
+        ("payment_captured_when_succeeded", "captured = 1"),
+        ("payment_currency_code", "currency = 'rwf'"),
+        ("payment_currency_code", "currency = 'RWFX'"),
+        ("payment_reconciliation_known", "reconciliation_status = 'MAYBE'"),
+    ],
+)
+async def test_a_payment_that_cannot_be_is_refused(
+    shop: Shop, constraint: str, change: str
+) -> None:
+    await shop.create()
+
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await shop.run(f"UPDATE payment SET {change}")
+
+    # Which of two broken constraints is named first is up to the database.
+    assert refused.value.constraint_name in {constraint, "payment_captured_when_succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "change"),
+    [
+        ("payment_attempt_status_known", "status = 'PAID'"),
+        ("payment_attempt_environment_known", "environment = 'SANDBOX'"),
+        ("payment_attempt_fee_not_negative", "fee = -1"),
+    ],
+)
+async def test_an_attempt_that_cannot_be_is_refused(
+    shop: Shop, constraint: str, change: str
+) -> None:
+    await shop.create()
+
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await shop.run(f"UPDATE payment_attempt SET {change}")
+
+    assert refused.value.constraint_name == constraint
+
+
+async def test_a_gateway_and_a_webhook_that_cannot_be_are_refused(shop: Shop) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await shop.run("UPDATE gateway_account SET environment = 'SANDBOX'")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await shop.run(
+            "INSERT INTO gateway_webhook "
+            "(id, gateway_id, dedupe_key, method, headers, body, status) "
+            "SELECT $1, id, 'k', 'POST', '{}', '', 'LOST' FROM gateway_account LIMIT 1",
+            uuid4(),
+        )
+
+
+@pytest.mark.parametrize("status", ["SUBMITTING", "PENDING", "UNKNOWN"])
+async def test_a_second_open_attempt_is_refused(shop: Shop, status: str) -> None:
+    await shop.create()
+
+    with pytest.raises(asyncpg.UniqueViolationError) as refused:
+        await shop.run(
+            "INSERT INTO payment_attempt (id, payment_id, number, gateway_id, environment, "
+            "reference, status) SELECT $1, payment_id, 2, gateway_id, environment, 'other', $2 "
+            "FROM payment_attempt",
+            uuid4(),
+            status,
+        )
+
+    assert refused.value.constraint_name == "payment_attempt_one_open"
+
+
+async def test_what_belongs_to_a_payment_keeps_it(shop: Shop) -> None:
+    await shop.create()
+
+    for table in ("payment", "gateway_account"):
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await shop.run(f"DELETE FROM {table}")
