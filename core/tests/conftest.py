@@ -36,9 +36,10 @@ from dusangire.gateway import (
     WebhookRequest,
 )
 from dusangire.gateways import Account
+from dusangire.intake import AttemptPayment, CreatePayment, MethodInput
 from dusangire.masking import mask_log
 from dusangire.money import Money
-from dusangire.payments import AttemptPayment, CreatePayment, Done, MethodInput
+from dusangire.payments import Done
 from dusangire.settings import Settings
 from dusangire.testing.database import fresh_database
 

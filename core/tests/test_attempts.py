@@ -28,9 +28,9 @@ from dusangire.gateway import (
     Succeeded,
     Unknown,
 )
+from dusangire.intake import MethodInput
 from dusangire.lifecycle import PAYMENT_MOVES, PaymentStatus, TransactionKind
 from dusangire.money import Money
-from dusangire.payments import MethodInput
 from dusangire.phone import PhoneNumber
 
 DECLINED = Failed(code=FailureCode.DECLINED_BY_PAYER, message="The payer said no.")

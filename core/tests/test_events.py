@@ -17,7 +17,7 @@ from dusangire.core import Core
 from dusangire.cursors import make_cursor, position_cursor, read_position
 from dusangire.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from dusangire.gateway import Attempt, Outcome
-from dusangire.payments import MethodInput
+from dusangire.intake import MethodInput
 from dusangire.tail import QUEUE, Behind, EventRecord, Tail
 
 CASH = MethodInput(gateway="cash")

@@ -25,8 +25,8 @@ from dusangire.gateway import (
     Outcome,
     Unknown,
 )
+from dusangire.intake import AttemptPayment, ConfirmPayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
-from dusangire.payments import ConfirmPayment, CustomerInput, MethodInput
 
 PAN = "4111 1111 1111 1111"
 LONG = "x" * 300
@@ -475,7 +475,7 @@ async def test_a_payer_has_idempotency_keys_of_their_own(shop: Shop) -> None:
         done = await payments.attempt_payment(
             shop.core,
             payer,
-            payments.AttemptPayment(
+            AttemptPayment(
                 idempotency_key="k", payment_id=payment_id, method=MethodInput(gateway="script")
             ),
         )
@@ -511,8 +511,8 @@ async def payer_of(shop: Shop, payment_id: UUID) -> Actor:
     return await shop.core.authenticator.actor(shop.core.authenticator.client_token(payment_id))
 
 
-def attempt_of(payment_id: UUID) -> payments.AttemptPayment:
-    return payments.AttemptPayment(
+def attempt_of(payment_id: UUID) -> AttemptPayment:
+    return AttemptPayment(
         idempotency_key="k", payment_id=payment_id, method=MethodInput(gateway="script")
     )
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 import strawberry
 
-from dusangire import payments, queries
+from dusangire import intake, queries
 from dusangire.errors import Invalid, InvalidAmount, NotFound
 from dusangire_schema.enums import (
     Environment,
@@ -36,8 +36,8 @@ class CustomerInput:
     email: str | None = None
     phone: PhoneNumber | None = None
 
-    def to_core(self) -> payments.CustomerInput:
-        return payments.CustomerInput(
+    def to_core(self) -> intake.CustomerInput:
+        return intake.CustomerInput(
             reference=self.reference, name=self.name, email=self.email, phone=self.phone
         )
 
@@ -53,8 +53,8 @@ class PaymentMethodInput:
     stored_method_id: strawberry.ID | None = None
     details: JSON | None = None
 
-    def to_core(self) -> payments.MethodInput:
-        return payments.MethodInput(
+    def to_core(self) -> intake.MethodInput:
+        return intake.MethodInput(
             gateway=self.gateway,
             phone=self.phone,
             email=self.email,
@@ -82,8 +82,8 @@ class CreatePaymentInput:
         "0 answers at once.",
     )
 
-    def to_core(self) -> payments.CreatePayment:
-        return payments.CreatePayment(
+    def to_core(self) -> intake.CreatePayment:
+        return intake.CreatePayment(
             idempotency_key=self.idempotency_key,
             amount=self.amount.amount,
             currency=self.amount.currency,
@@ -106,8 +106,8 @@ class AttemptPaymentInput:
     return_url: str | None = None
     wait_ms: int | None = None
 
-    def to_core(self) -> payments.AttemptPayment:
-        return payments.AttemptPayment(
+    def to_core(self) -> intake.AttemptPayment:
+        return intake.AttemptPayment(
             idempotency_key=self.idempotency_key,
             payment_id=known_id(self.payment_id, "paymentId"),
             method=self.method.to_core(),
@@ -126,8 +126,8 @@ class ConfirmPaymentInput:
     evidence: str
     note: str | None = None
 
-    def to_core(self) -> payments.ConfirmPayment:
-        return payments.ConfirmPayment(
+    def to_core(self) -> intake.ConfirmPayment:
+        return intake.ConfirmPayment(
             idempotency_key=self.idempotency_key,
             payment_id=known_id(self.payment_id, "paymentId"),
             amount=self.amount.amount,

@@ -21,8 +21,8 @@ from dusangire.cursors import position_cursor
 from dusangire.database import migrate
 from dusangire.errors import CannotStart, GatewayNotFound, Unauthenticated
 from dusangire.gateways import Account
+from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
-from dusangire.payments import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.plugins import Plugin
 from dusangire.records import Payment
 from dusangire.settings import Settings

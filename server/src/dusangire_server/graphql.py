@@ -19,7 +19,7 @@ from strawberry.execution import optimized_is_awaitable
 from dusangire.access import Actor, Scope
 from dusangire.core import Core
 from dusangire.errors import Retryable, Unauthenticated
-from dusangire.payments import MAX_WAIT_MS
+from dusangire.intake import MAX_WAIT_MS
 from dusangire_schema import Context, PlainExecutor, executable, plans
 from dusangire_schema.errors import formatted, masked, shown
 from dusangire_server.documents import Document, Documents, Operation

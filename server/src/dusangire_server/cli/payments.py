@@ -14,8 +14,9 @@ from dusangire import events, payments, queries
 from dusangire.access import OPERATOR
 from dusangire.core import Core
 from dusangire.errors import NotFound
+from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
-from dusangire.payments import ConfirmPayment, CreatePayment, CustomerInput, Done, MethodInput
+from dusangire.payments import Done
 from dusangire.queries import Page, PaymentFilter, PaymentOrder
 from dusangire.records import Payment, PaymentAttempt, PaymentTransaction
 from dusangire.tail import EventRecord
