@@ -448,3 +448,17 @@ def test_an_unknown_outcome_is_asked_about_until_a_person_is_called(extra: int) 
     assert len(flagged) == 1
     assert flagged[0].change.next_check_at is None
     assert all(step.change.attempt_status is AttemptStatus.UNKNOWN for step in steps)
+
+
+def test_a_lost_reply_is_asked_about_after_the_schedules_first_wait() -> None:
+    change = decide(
+        FIRST_PAYMENT,
+        FIRST_ATTEMPT,
+        Unknown(cause="the reply was lost"),
+        TransactionKind.INITIATE,
+        Timing(now=NOON),
+    )
+
+    assert change.attempt_status is AttemptStatus.UNKNOWN
+    assert change.next_check_at is not None
+    assert timedelta(seconds=4) < change.next_check_at - NOON < timedelta(seconds=6)

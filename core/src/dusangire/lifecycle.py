@@ -473,7 +473,8 @@ def _unknown(payment: PaymentState, attempt: AttemptState, cause: str, timing: T
     submitting = attempt.status is AttemptStatus.SUBMITTING
     status = _pending(payment)
     late = attempt.late or timing.over(payment.expires_at)
-    checks = attempt.checks + 1 if late is attempt.late else 0
+    # Losing the answer to a sending was no question yet.
+    checks = 0 if submitting or late is not attempt.late else attempt.checks + 1
     next_check_at = (
         timing.next_late_check(checks) if late else timing.next_check(checks, payment.expires_at)
     )
