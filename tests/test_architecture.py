@@ -29,7 +29,7 @@ TESTED_FROM_OUTSIDE = {"server"}
 NO_PACKAGES = {"core/src/dusangire/migrations"}
 
 INDEX = re.compile(
-    r"pypi\.org|pythonhosted\.org|index-url[ =]+http|[/]simple/|--find-links[ =]|tool\.uv\.index"
+    r"pypi\.org|python[h]osted\.org|index-url[ =]+http|[/]simple/|--find-links[ =]|tool\.uv\.index"
 )
 MACHINE = re.compile(r"/(home|Users|root|work|mnt)/\w|[A-Z]:\\\\?Users")
 VARIABLE = re.compile(r"DUSANGIRE_[A-Z_]*[A-Z]")
