@@ -1,6 +1,7 @@
 """Sealed values: gateway credentials at rest, and the tokens that only we can have made."""
 
 import base64
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -95,7 +96,11 @@ class Keyring:
 def _signer(keys: tuple[bytes, ...], purpose: str) -> URLSafeSerializer:
     # itsdangerous signs with the last key of its list.
     derived = [_derive(key, purpose) for key in reversed(keys)]
-    return URLSafeSerializer(derived, salt=purpose, signer_kwargs={"key_derivation": "none"})
+    return URLSafeSerializer(
+        derived,
+        salt=purpose,
+        signer_kwargs={"key_derivation": "none", "digest_method": hashlib.sha256},
+    )
 
 
 def _bound(owner: str, field: str) -> bytes:
