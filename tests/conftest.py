@@ -1,6 +1,7 @@
 """One running system for all journeys of a test process, made whole before each of them."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
@@ -48,3 +49,10 @@ async def merchant(system: System) -> AsyncIterator[Merchant]:
 def key() -> str:
     """An idempotency key that nobody used before; payers are told it too."""
     return f"order {uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """What a test leaves to the collector is collected in that test, not in a later one."""
+    yield
+    gc.collect()

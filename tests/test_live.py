@@ -8,6 +8,10 @@ from tests.harness.live import Subscriber, Transport, over_sse, over_websocket
 from tests.harness.simulator import Simulator
 from tests.harness.system import System
 
+# Our own connections, cut while they open, leave sockets for the collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 both = pytest.mark.parametrize("transport", [over_websocket, over_sse], ids=["websocket", "sse"])
 
 

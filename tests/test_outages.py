@@ -19,6 +19,9 @@ from tests.harness.system import System, running
 
 from dusangire.testing.rig import until
 
+# Our own connections, cut while they open, leave sockets for the collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 async def test_a_request_under_way_is_answered_before_the_process_stops(
     system: System, merchant: Merchant, mtn: Simulator, key: str

