@@ -213,8 +213,7 @@ def test_what_was_committed_is_there_after_everything_was_killed_at_once(
     app = user(home)
     ask(app.url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
-    for pid in [app.process.pid, *processes_of(home)]:
-        os.kill(pid, signal.SIGKILL)
+    kill_all([app.process.pid, *processes_of(home)])
     app.process.wait()
 
     with EmbeddedServer(home) as server:
@@ -226,8 +225,7 @@ def test_a_pid_file_whose_number_now_belongs_to_something_else_is_no_obstacle(
 ) -> None:
     app = user(home)
     ask(app.url, "SELECT 1")
-    for pid in [app.process.pid, *processes_of(home)]:
-        os.kill(pid, signal.SIGKILL)
+    kill_all([app.process.pid, *processes_of(home)])
     app.process.wait()
     assert eventually(lambda: not processes_of(home), within=5)
     data = home / "postgresql" / "data"
@@ -579,6 +577,13 @@ def can(ask_it: Callable[[], object]) -> bool:
 
 def answers(server: EmbeddedServer, query: str, expected: object) -> bool:
     return can(lambda: ask(server.url, query)) and ask(server.url, query) == expected
+
+
+def kill_all(pids: list[int]) -> None:
+    """Kills them at once; some end by themselves as soon as an earlier one is gone."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def eventually(holds: Callable[[], bool], *, within: float) -> bool:
