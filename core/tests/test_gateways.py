@@ -54,15 +54,15 @@ class Bank(Script):
 
 @pytest.fixture
 async def bank(tmp_path: Path, url: str) -> Any:
-    async with open_shop(tmp_path, url, plugins={"bank": Bank()}) as shop:
+    async with open_shop(tmp_path, url, plugins={"savings": Bank()}) as shop:
         yield shop
 
 
 async def save(shop: Shop, **changes: Any) -> Any:
     config = {"client_id": "shop", "client_secret": CANARY, **changes.pop("config", {})}
     given: dict[str, Any] = {
-        "code": "bank",
-        "plugin": "bank",
+        "code": "savings",
+        "plugin": "savings",
         "name": "The bank",
         "environment": Environment.TEST,
         "config": config,
@@ -108,8 +108,8 @@ async def test_what_is_left_out_or_hidden_stays_as_it_was(bank: Shop) -> None:
     for config in ({}, {"client_secret": "•••0001"}, {"client_secret": "•••"}):
         saved = await bank.core.gateways.save(
             OPERATOR,
-            code="bank",
-            plugin="bank",
+            code="savings",
+            plugin="savings",
             name="Renamed",
             environment=Environment.TEST,
             config={"client_id": "shop", **config},
@@ -122,12 +122,12 @@ async def test_what_is_left_out_or_hidden_stays_as_it_was(bank: Shop) -> None:
 
 async def test_a_new_secret_replaces_the_old_one_at_once(bank: Shop) -> None:
     await save(bank)
-    assert (await bank.core.gateways.test(OPERATOR, "bank")).ok
+    assert (await bank.core.gateways.test(OPERATOR, "savings")).ok
 
     saved = await save(bank, config={"client_secret": OTHER_CANARY})
 
     assert saved.gateway.config.client_secret.get_secret_value() == OTHER_CANARY
-    assert not (await bank.core.gateways.test(OPERATOR, "bank")).ok
+    assert not (await bank.core.gateways.test(OPERATOR, "savings")).ok
 
 
 async def test_the_audit_names_what_was_changed_and_not_the_values(bank: Shop) -> None:
@@ -182,14 +182,14 @@ async def test_a_damaged_value_says_which_one_it_is(bank: Shop, blob: str) -> No
 
 async def start(url: str, home: Path, keys: str | None) -> None:
     settings = Settings(home=home, secret_keys=keys)
-    async with open_core(settings, url, plugins={"bank": Bank(), "script": Script()}):
+    async with open_core(settings, url, plugins={"savings": Bank(), "script": Script()}):
         pass
 
 
 async def test_with_a_wrong_key_the_process_does_not_start_and_names_the_key(
     tmp_path: Path, url: str
 ) -> None:
-    async with open_shop(tmp_path, url, plugins={"bank": Bank()}, secret_keys=KEY_1) as shop:
+    async with open_shop(tmp_path, url, plugins={"savings": Bank()}, secret_keys=KEY_1) as shop:
         await save(shop)
         before = await shop.rows("SELECT * FROM gateway_account ORDER BY code")
 
@@ -291,7 +291,7 @@ async def test_only_admin_saves_and_tests(bank: Shop, scope: Scope) -> None:
         await bank.core.gateways.save(
             actor,
             code="x",
-            plugin="bank",
+            plugin="savings",
             name="x",
             environment=Environment.TEST,
             config={},
@@ -341,13 +341,13 @@ async def test_who_saves_sees_what_was_saved_however_busy_the_others_are(bank: S
 
 async def test_another_process_sees_the_change_within_seconds(bank: Shop) -> None:
     await save(bank)
-    await bank.core.gateways.by_code("bank")
+    await bank.core.gateways.by_code("savings")
     await bank.run(
         "UPDATE gateway_account SET name = 'Elsewhere', version = version + 1 WHERE code = 'bank'"
     )
 
     async def seen() -> bool:
-        return (await bank.core.gateways.by_code("bank")).name == "Elsewhere"
+        return (await bank.core.gateways.by_code("savings")).name == "Elsewhere"
 
     await until(seen, within=5)
 
@@ -357,10 +357,10 @@ async def test_a_gateway_without_its_plugin_is_shown_and_not_used(bank: Shop) ->
     await bank.run("UPDATE gateway_account SET plugin = 'gone', version = version + 1")
     await bank.core.gateways.reload()
 
-    account = await bank.core.gateways.by_code("bank")
+    account = await bank.core.gateways.by_code("savings")
 
     assert (account.plugin, account.capabilities) == (None, frozenset())
-    assert not (await bank.core.gateways.test(OPERATOR, "bank")).ok
+    assert not (await bank.core.gateways.test(OPERATOR, "savings")).ok
     with pytest.raises(CallerError) as refused:
         await bank.create()
     assert refused.value.code is ErrorCode.GATEWAY_CONFIGURATION
@@ -376,7 +376,7 @@ async def test_a_config_that_its_plugin_no_longer_takes_leaves_only_that_one_out
     )
     await bank.core.gateways.reload()
 
-    assert (await bank.core.gateways.by_code("bank")).plugin is None
+    assert (await bank.core.gateways.by_code("savings")).plugin is None
     assert (await bank.core.gateways.by_code("script")).plugin is not None
 
 
@@ -468,12 +468,12 @@ async def test_in_live_mode_a_gateway_is_at_a_public_https_address(
     tmp_path: Path, url: str, address: str
 ) -> None:
     settings = Settings(home=tmp_path, secret_keys=KEY_1, environment=Environment.LIVE)
-    async with open_core(settings, url, plugins={"bank": Bank()}) as core:
+    async with open_core(settings, url, plugins={"savings": Bank()}) as core:
         with pytest.raises(CallerError) as refused:
             await core.gateways.save(
                 OPERATOR,
-                code="bank",
-                plugin="bank",
+                code="savings",
+                plugin="savings",
                 name="Bank",
                 environment=Environment.LIVE,
                 config={"client_id": "x", "client_secret": CANARY, "base_url": address},
@@ -496,11 +496,11 @@ async def test_in_live_mode_a_public_address_is_taken(
     tmp_path: Path, url: str, address: str
 ) -> None:
     settings = Settings(home=tmp_path, secret_keys=KEY_1, environment=Environment.LIVE)
-    async with open_core(settings, url, plugins={"bank": Bank()}) as core:
+    async with open_core(settings, url, plugins={"savings": Bank()}) as core:
         saved = await core.gateways.save(
             OPERATOR,
-            code="bank",
-            plugin="bank",
+            code="savings",
+            plugin="savings",
             name="Bank",
             environment=Environment.LIVE,
             config={"client_id": "x", "client_secret": CANARY, "base_url": address},

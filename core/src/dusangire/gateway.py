@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import httpx
 import structlog
@@ -72,7 +72,10 @@ class FollowLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferToAccount:
-    """The payer transfers `amount` and quotes `reference`."""
+    """The payer transfers `amount` and quotes `reference`.
+
+    instructions: what to do, in words, by language: `rw`, `en`, `fr`.
+    """
 
     bank_name: str
     account_name: str
@@ -81,6 +84,7 @@ class TransferToAccount:
     amount: Money
     swift_code: str | None = None
     expires_at: datetime | None = None
+    instructions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +120,30 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentToken:
+    """What charges this payer again without their typing anything.
+
+    secret: the provider's token. Core keeps it encrypted, and only with the payer's consent.
+    label: what the payer knows it by, such as "Visa •••• 4242".
+    """
+
+    secret: str = field(repr=False)
+    label: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
-    """The money moved: `amount` as the gateway says it, never as we asked for it."""
+    """The money moved: `amount` as the gateway says it, never as we asked for it.
+
+    token: what the provider gave for charging this payer again, if it gave anything.
+    """
 
     amount: Money
     reference: str
     gateway_transaction_id: str | None = None
     fee: Money | None = None
+    token: PaymentToken | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +172,14 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """It may or may not have happened: ask, never send again."""
+    """It may or may not have happened: ask, never send again.
+
+    gateway_code: the provider's code, when it gave one. Codes that the description's `codes` lack
+        are counted, and shown to staff.
+    """
 
     cause: str
+    gateway_code: str | None = None
 
 
 Outcome: TypeAlias = Accepted | Succeeded | Failed | NotSent | Unknown
@@ -191,12 +217,27 @@ class CheckSchedule:
     then: float = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a provider's code means.
+
+    failure: why no money moved; None when the code ends nothing and the gateway is asked.
+    text: for the merchant's staff, in English. Payers read `dusangire.failures`.
+    """
+
+    failure: FailureCode | None
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDescription:
     """What a plugin is, in one value. What it can do is not said here: it is what it implements.
 
     needs_phone: the payer's phone number must be given.
     partial_refunds: the provider takes a part of a payment back, if `refund_payment` exists.
+    repeatable_refunds: the provider pays a refund of the same reference only once, however often
+        it is sent. Where it does not promise that, no machine ever sends a refund again.
+    codes: every code of the provider's that is known, and what it means.
     call_timeout: seconds one hook call may take before its outcome is Unknown.
     concurrency: calls to one account at a time; more wait.
     example_config: a config that works against the plugin's simulator. `base_url` is filled in
@@ -209,6 +250,8 @@ class GatewayDescription:
     brand_color: str | None = None
     needs_phone: bool = False
     partial_refunds: bool = True
+    repeatable_refunds: bool = True
+    codes: Mapping[str, Meaning] = field(default_factory=dict)
     check_schedule: CheckSchedule = CheckSchedule()
     call_timeout: float = 60
     concurrency: int = 16
@@ -216,6 +259,28 @@ class GatewayDescription:
 
 
 ConfigT = TypeVar("ConfigT", bound=GatewayConfig)
+
+
+class History(Protocol):
+    """What is known of a payer, for control plugins."""
+
+    async def paid(self, attempt: "Attempt", *, since: datetime) -> Money:
+        """What the payer's other attempts since then come to, in this one's currency.
+
+        Those that succeeded, and those that still may. The payer is known by the customer
+        reference or the phone number.
+        """
+        ...
+
+
+class _NoHistory:
+    """Of a payer who is new."""
+
+    async def paid(self, attempt: "Attempt", *, since: datetime) -> Money:
+        return Money(0, attempt.amount.currency)
+
+
+_NO_HISTORY = _NoHistory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +291,10 @@ class Gateway(Generic[ConfigT]):
         URL is `config.base_url` where the config has one.
     tokens: a cache for access tokens that asks for each only once, however many wait.
     webhook_url: where the provider shall send its webhooks; None when nobody can reach us.
+    public_url: our own address as payers reach it, without a slash at the end; None as above.
+        `{public_url}/return/{attempt.payment_reference}` is where a hosted page sends them back.
+    history: what the payer paid before.
+    note: `gateway.note("risk", 0.7)` keeps a remark with this call in the payment's log.
     clock: the time now, with its zone.
     log: a structlog logger that masks secrets and phone numbers.
     """
@@ -238,6 +307,9 @@ class Gateway(Generic[ConfigT]):
     webhook_url: str | None
     clock: Clock
     log: structlog.typing.FilteringBoundLogger
+    public_url: str | None = None
+    history: History = field(default_factory=lambda: _NO_HISTORY)
+    note: Callable[[str, JSON], None] = lambda _name, _value: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +319,9 @@ class Attempt:
     reference: a random UUID version 4, stored before the call: the only id to send. The same
         attempt always has the same.
     payment_reference: for people, such as PAY-7K3M9Q2X.
+    expires_at: when the payment's time is over; None: never.
+    customer: the merchant's own reference of the customer, when the payment names one.
+    keeps_method: the payer agreed that this method is kept for the next time.
     details: what the payer gave, validated by the description's `details` model.
     plugin_data: what the plugin left with its last Accepted.
     """
@@ -261,6 +336,9 @@ class Attempt:
     order_reference: str | None = None
     return_url: str | None = None
     gateway_transaction_id: str | None = None
+    expires_at: datetime | None = None
+    customer: str | None = None
+    keeps_method: bool = False
     details: Mapping[str, JSON] = field(default_factory=dict)
     plugin_data: Mapping[str, JSON] = field(default_factory=dict)
 

@@ -41,6 +41,13 @@ def initiate_payment(
 
 
 @hookspec(firstresult=True)
+def charge_token(
+    gateway: Gateway[GatewayConfig], attempt: Attempt, token: str
+) -> Awaitable[Outcome] | None:
+    """As initiate_payment, for a payer who comes back: charge what was kept as a PaymentToken."""
+
+
+@hookspec(firstresult=True)
 def check_payment(gateway: Gateway[GatewayConfig], attempt: Attempt) -> Awaitable[Outcome] | None:
     """Ask the provider what became of it."""
 

@@ -1,0 +1,1 @@
+"""Bank transfer for DUSANGIRE payments."""

@@ -1,0 +1,1 @@
+"""Card payments on a hosted page."""
