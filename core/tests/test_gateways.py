@@ -134,7 +134,7 @@ async def test_the_audit_names_what_was_changed_and_not_the_values(bank: Shop) -
     await save(bank)
 
     detail = await bank.value(
-        "SELECT detail FROM audit_entry WHERE object = 'gateway:bank' ORDER BY id DESC LIMIT 1"
+        "SELECT detail FROM audit_entry WHERE object = 'gateway:savings' ORDER BY id DESC LIMIT 1"
     )
 
     assert json.loads(detail)["changed"] == ["client_id", "client_secret"]
@@ -147,7 +147,7 @@ async def test_two_sealed_values_cannot_change_places(bank: Shop) -> None:
 
     await bank.run(
         "UPDATE gateway_account a SET secrets = b.secrets, version = a.version + 1 "
-        "FROM gateway_account b WHERE a.code = 'bank' AND b.code = 'other'"
+        "FROM gateway_account b WHERE a.code = 'savings' AND b.code = 'other'"
     )
 
     with pytest.raises(CannotStart, match="cannot be opened"):
@@ -160,7 +160,7 @@ async def test_two_fields_cannot_change_places(bank: Shop) -> None:
     await bank.run(
         "UPDATE gateway_account SET version = version + 1, secrets = jsonb_build_object("
         "'client_secret', secrets->'pin', 'pin', secrets->'client_secret', "
-        "'webhook_token', secrets->'webhook_token') WHERE code = 'bank'"
+        "'webhook_token', secrets->'webhook_token') WHERE code = 'savings'"
     )
 
     with pytest.raises(CannotStart, match="cannot be opened"):
@@ -172,7 +172,7 @@ async def test_a_damaged_value_says_which_one_it_is(bank: Shop, blob: str) -> No
     account = await save(bank)
     await bank.run(
         "UPDATE gateway_account SET version = version + 1, "
-        "secrets = jsonb_set(secrets, '{client_secret}', to_jsonb($1::text)) WHERE code = 'bank'",
+        "secrets = jsonb_set(secrets, '{client_secret}', to_jsonb($1::text)) WHERE code = 'savings'",
         blob,
     )
 
@@ -343,7 +343,7 @@ async def test_another_process_sees_the_change_within_seconds(bank: Shop) -> Non
     await save(bank)
     await bank.core.gateways.by_code("savings")
     await bank.run(
-        "UPDATE gateway_account SET name = 'Elsewhere', version = version + 1 WHERE code = 'bank'"
+        "UPDATE gateway_account SET name = 'Elsewhere', version = version + 1 WHERE code = 'savings'"
     )
 
     async def seen() -> bool:
@@ -372,7 +372,7 @@ async def test_a_config_that_its_plugin_no_longer_takes_leaves_only_that_one_out
     await save(bank)
     await bank.run(
         "UPDATE gateway_account SET config = config || '{\"old\": 1}', version = version + 1 "
-        "WHERE code = 'bank'"
+        "WHERE code = 'savings'"
     )
     await bank.core.gateways.reload()
 
