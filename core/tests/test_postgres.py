@@ -128,8 +128,7 @@ def test_a_busy_query_ends_within_five_seconds_when_everything_else_was_killed(
     working = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT sum%'"
     assert eventually(lambda: bool(ask(app.url, working)), within=5)
 
-    for pid in (app.process.pid, busy.pid, supervisor(home), postmaster(home)):
-        os.kill(pid, signal.SIGKILL)
+    kill_all([app.process.pid, busy.pid, supervisor(home), postmaster(home)])
     busy.wait()
 
     assert eventually(lambda: not processes_of(home), within=5)
