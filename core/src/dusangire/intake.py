@@ -261,7 +261,20 @@ def checked_return_url(core: Core, text: str | None) -> str | None:
     local = not core.settings.live and parts.hostname in {"localhost", "127.0.0.1"}
     if not parts.hostname or (parts.scheme != "https" and not (local and parts.scheme == "http")):
         raise Invalid("The return address must be a full https address.", field=["returnUrl"])
+    origin = f"{parts.scheme}://{parts.netloc.lower()}"
+    if (core.settings.live or core.settings.allowed_origins) and origin not in _pages(core):
+        # Whoever follows a link to us must not end up on a page that anybody chose.
+        raise Invalid(
+            f"Payers are sent back to known pages only. Add {origin} to DUSANGIRE_ALLOWED_ORIGINS.",
+            field=["returnUrl"],
+        )
     return url
+
+
+def _pages(core: Core) -> frozenset[str]:
+    """Origins of pages that belong to the merchant."""
+    url = urlsplit(core.settings.public_url or "")
+    return frozenset({*core.settings.allowed_origins, f"{url.scheme}://{url.netloc.lower()}"})
 
 
 def checked_expiry(

@@ -15,7 +15,8 @@ class Settings:
     database_url: None means the embedded server in `home`.
     public_url: what gateways and payers reach; None: nobody from outside does.
     secret_keys: `id:base64key,…`; the first one encrypts.
-    allowed_origins: pages of other hosts that may call the API from a browser, such as the shop's.
+    allowed_origins: pages of other hosts, such as the shop's, that may call the API from a
+        browser and that payers may be sent back to.
     poll_scale: multiplies every waiting time of the check schedule; tests use 0.01.
     """
 
