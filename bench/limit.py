@@ -37,6 +37,7 @@ def pgbench_script(gateway_id: str) -> str:
         "NULL::uuid", "NULL::text", "NULL::text", "NULL::text", "NULL::text",
         f"'{gateway_id}'::uuid", now, attempt, "'TEST'", f"{attempt}::text", "NULL::text",
         "NULL::text", "'{}'", "'bench'", "interval '70 s'", *audit, "'bench'",
+        "NULL::uuid", "NULL::text", "NULL::text", "interval '70 s'",
     ]  # fmt: skip
     action = (
         '\'{"kind": "PayInPerson", "message": "Pay in cash when the goods arrive.", '
@@ -47,7 +48,7 @@ def pgbench_script(gateway_id: str) -> str:
         payment, "1", attempt, "1", "'PENDING'", "NULL::text", "'{}'", "NULL::text", "NULL::bigint",
         "false", "NULL::interval", "0", "false", "false", "0", "NULL::timestamptz",
         "'payment.pending'::text", "'PENDING'::text", "0", action, "NULL::text", "NULL::text", "''",
-        *audit, "'bench'", f"'{gateway_id}'::uuid", "'INITIATE'", log,
+        *audit, "'bench'", f"'{gateway_id}'::uuid", "'INITIATE'", log, "NULL::text",
     ]  # fmt: skip
     return f"{_VARIABLES}\n{_filled(CREATE, create)};\n{_filled(ADVANCE, advance)};\n"
 

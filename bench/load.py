@@ -81,6 +81,45 @@ async def measure(
     return Measured(len(latencies), took, sorted(latencies))
 
 
+async def paced(
+    port: int,
+    request: Callable[[int], bytes],
+    *,
+    seconds: float,
+    rate: float,
+    good: Callable[[bytes], bool],
+) -> Measured:
+    """Sends `rate` requests a second, whether the earlier ones were answered or not.
+
+    As customers do: a server that gets slow does not get fewer of them. Every answer must be good.
+    """
+    loop, latencies = asyncio.get_running_loop(), list[float]()
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one(n: int, due: float) -> None:
+        # Counted from when it was due: a generator that falls behind must not flatter the server.
+        while idle and idle[-1][0].at_eof():
+            idle.pop()[1].close()  # the server ends those that nobody used for a while
+        connection = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        connection[1].write(request(n))
+        body = await _answer(connection[0])
+        latencies.append((loop.time() - due) * 1000)
+        idle.append(connection)
+        if not good(body):
+            raise RuntimeError(f"the benchmark measured a failure: {body[:500]!r}")
+
+    begin, count = loop.time(), int(seconds * rate)
+    async with asyncio.TaskGroup() as sending:
+        for n in range(count):
+            due = begin + n / rate
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            sending.create_task(one(n, due))
+    took = loop.time() - begin
+    for _, writer in idle:
+        writer.close()
+    return Measured(len(latencies), took, sorted(latencies))
+
+
 async def _answer(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):

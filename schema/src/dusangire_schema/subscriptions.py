@@ -11,7 +11,7 @@ from dusangire_schema import described
 from dusangire_schema.context import Info
 from dusangire_schema.inputs import known_id
 from dusangire_schema.queries import event_types
-from dusangire_schema.types import Event
+from dusangire_schema.types import Event, Gateway
 
 
 @strawberry.type
@@ -38,3 +38,10 @@ class Subscription:
         async with aclosing(watched):
             async for event in watched:
                 yield cast("Event", event)
+
+    @described.subscription("Every gateway as it does now, then each whose condition changed.")
+    async def gateway_health(self, info: Info) -> AsyncGenerator[Gateway, None]:
+        watched = events.watch_gateways(info.context.core, info.context.actor)
+        async with aclosing(watched):
+            async for account in watched:
+                yield cast("Gateway", account)

@@ -1,13 +1,27 @@
 """Numbers about this process, for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from dusangire.breaker import BreakerState
+from dusangire.gateway import Accepted, Failed, NotSent, Outcome, Succeeded, Unknown
+from dusangire.gateways import Account
+from dusangire.watch import Seen
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Gateways are slow by nature: a prompt on a phone is sent within seconds, a timeout takes a minute.
+_CALL_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
+_RESULTS: Mapping[type[Outcome], str] = {
+    Accepted: "accepted",
+    Succeeded: "succeeded",
+    Failed: "failed",
+    NotSent: "not_sent",
+    Unknown: "unknown",
+}
 
 
 @dataclass(slots=True)
@@ -19,6 +33,10 @@ class Metrics:
     _subscriptions: Gauge = field(init=False)
     _refused: Counter = field(init=False)
     _webhooks: Counter = field(init=False)
+    _calls: Counter = field(init=False)
+    _call_seconds: Histogram = field(init=False)
+    _breakers: Gauge = field(init=False)
+    _unmapped: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         seconds = Histogram(
@@ -40,6 +58,31 @@ class Metrics:
             ["gateway", "status"],
             registry=self.registry,
         )
+        self._calls = Counter(
+            "dusangire_gateway_calls",
+            "Calls of this process to gateways about payments.",
+            ["gateway", "call", "result"],
+            registry=self.registry,
+        )
+        self._call_seconds = Histogram(
+            "dusangire_gateway_call_seconds",
+            "Time of such a call.",
+            ["gateway"],
+            buckets=_CALL_SECONDS,
+            registry=self.registry,
+        )
+        self._breakers = Gauge(
+            "dusangire_gateway_breaker_open",
+            "1 while a gateway gives no answers and is left alone, in all processes.",
+            ["gateway"],
+            registry=self.registry,
+        )
+        self._unmapped = Gauge(
+            "dusangire_unmapped_codes",
+            "Codes that a gateway used and its plugin does not know.",
+            ["gateway"],
+            registry=self.registry,
+        )
 
     @contextmanager
     def operation(self, kind: str) -> Iterator[None]:
@@ -56,6 +99,15 @@ class Metrics:
 
     def webhook(self, gateway: str, status: int) -> None:
         self._webhooks.labels(gateway, status).inc()
+
+    def call(self, account: Account, seen: Seen) -> None:
+        result = _RESULTS[type(seen.outcome)]
+        self._calls.labels(account.code, seen.kind.value.lower(), result).inc()
+        self._call_seconds.labels(account.code).observe(seen.duration_ms / 1000)
+
+    def gateway(self, code: str, breaker: BreakerState, unmapped_codes: int) -> None:
+        self._breakers.labels(code).set(breaker is BreakerState.OPEN)
+        self._unmapped.labels(code).set(unmapped_codes)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

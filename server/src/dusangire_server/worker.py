@@ -12,17 +12,20 @@ from uuid import UUID
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from dusangire import attempts, inbox, payments, sequencer
+from dusangire import attempts, health, inbox, payments, probing, sequencer
 from dusangire.attempts import Work
 from dusangire.core import Core
 from dusangire.database import spawn
 from dusangire.errors import Retryable
+from dusangire.gateways import Account
 
 log = structlog.get_logger(__name__)
 
 # How long work of another process may lie before it is seen. Work of this one wakes the worker up.
 POLL = 0.5
 EXPIRY_POLL = 5.0
+# How often it is looked at whose turn it is to measure: a probe of one small table.
+HEALTH_POLL = 2.0
 
 
 async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
@@ -33,26 +36,41 @@ async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
         tasks.create_task(_every(core, POLL, lambda: _webhooks(core, min(concurrency, 8))))
         tasks.create_task(_every(core, POLL, _Attempts(core, concurrency).start_due))
         tasks.create_task(_every(core, EXPIRY_POLL, lambda: payments.expire_due(core)))
+        tasks.create_task(_calmly(core, POLL, lambda: probing.probe_due(core)))
+        tasks.create_task(_calmly(core, HEALTH_POLL, lambda: health.measure(core)))
 
 
 async def _every(core: Core, poll: float, step: Callable[[], Awaitable[int]]) -> None:
     """Repeats a step: at once while there is more to do, otherwise after `poll` or when woken."""
-    poll = max(0.05, poll * min(1.0, core.settings.poll_scale * 10))
     while True:
-        try:
-            more = await step()
-        except Retryable:
-            more = 0
-        except Exception:
-            # One bad row must not end the work on all others.
-            log.exception("a step of the worker failed")
-            more = 0
-        if not more:
+        if not await _done(step):
             # Not wait_for: before Python 3.12 it swallows a cancellation that crosses the event.
             with suppress(TimeoutError):
-                async with asyncio.timeout(poll):
+                async with asyncio.timeout(_scaled(core, poll)):
                     await core.work.wait()
             core.work.clear()
+
+
+async def _calmly(core: Core, poll: float, step: Callable[[], Awaitable[int]]) -> None:
+    """Repeats a step after `poll` each time, however much there is to do."""
+    while True:
+        await _done(step)
+        await asyncio.sleep(_scaled(core, poll))
+
+
+def _scaled(core: Core, poll: float) -> float:
+    return max(0.05, poll * min(1.0, core.settings.poll_scale * 10))
+
+
+async def _done(step: Callable[[], Awaitable[int]]) -> int:
+    try:
+        return await step()
+    except Retryable:
+        return 0
+    except Exception:
+        # One bad row must not end the work on all others.
+        log.exception("a step of the worker failed")
+        return 0
 
 
 async def _webhooks(core: Core, limit: int) -> int:
@@ -73,15 +91,25 @@ class _Attempts:
         free = self._concurrency - self._running
         if free <= 0:
             return 0
-        works = await attempts.take_due(self._core, free, await self._places())
+        places, left_alone = await self._places()
+        works = await attempts.take_due(self._core, free, places, left_alone)
         for work in works:
             self._running += 1
             spawn(self._proceed(work), name=f"proceed {work.state.reference}")
         return len(works)
 
-    async def _places(self) -> dict[UUID, int]:
+    async def _places(self) -> tuple[dict[UUID, int], set[UUID]]:
+        """The places at each gateway, and which gateways are left alone."""
         accounts = await self._core.gateways.all()
-        return {account.id: account.places.free for account in accounts}
+        left_alone = {account.id for account in accounts if account.watch.is_open}
+        return {account.id: self._room_at(account) for account in accounts}, left_alone
+
+    def _room_at(self, account: Account) -> int:
+        places, watch = account.places, account.watch
+        if watch.is_open:
+            return places.limit  # what is only put off takes none
+        share = watch.share_of(places.limit, self._core.settings.poll_scale)
+        return max(0, min(places.free, share - len(places.taken)))
 
     async def _proceed(self, work: Work) -> None:
         try:

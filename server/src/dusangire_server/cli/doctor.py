@@ -2,18 +2,22 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
 import typer
 
+from dusangire import codes, health
 from dusangire.access import OPERATOR, list_api_keys
+from dusangire.breaker import BreakerState
+from dusangire.codes import UnmappedCode
 from dusangire.core import Core, open_core
 from dusangire.database import fetch, migrate
 from dusangire.errors import DusangireError
 from dusangire.gateways import Account
+from dusangire.health import Health, HealthStatus
 from dusangire.keyring import Keyring
 from dusangire.settings import Settings
 from dusangire_server.cli.output import AsJson, progress, put_json
@@ -153,7 +157,9 @@ async def _worker() -> Finding:
     [row] = await fetch(
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND application_name = 'dusangire sequencer') AS workers, "
-        "(SELECT count(*) FROM payment_attempt WHERE next_check_at < now() - interval '1 minute') "
+        # What waits for a gateway that gives no answers is said of the gateway.
+        "(SELECT count(*) FROM payment_attempt a LEFT JOIN gateway_health h USING (gateway_id) "
+        "WHERE next_check_at < now() - interval '1 minute' AND coalesce(h.term % 2, 0) = 0) "
         "AS late"
     )
     if not row["workers"]:
@@ -176,6 +182,12 @@ async def _gateways(core: Core) -> AsyncIterator[Finding]:
         yield Finding("gateways", Verdict.WARN, "None is configured.", fix)
     for finding in await asyncio.gather(*(_gateway(core, account) for account in accounts)):
         yield finding
+    await health.measure(core)
+    ids = [account.id for account in accounts]
+    conditions = zip(accounts, await health.load(ids), await codes.load(ids), strict=True)
+    for account, condition, unmapped in conditions:
+        for finding in _condition(account, condition, codes.still_unmapped(account, unmapped)):
+            yield finding
     hearing = [account.code for account in accounts if "CALLBACK" in account.capabilities]
     if hearing and core.settings.public_url is None:
         yield Finding(
@@ -183,6 +195,37 @@ async def _gateways(core: Core) -> AsyncIterator[Finding]:
             Verdict.WARN,
             f"{', '.join(hearing)} cannot reach us: payments are found out by asking only.",
             "Set DUSANGIRE_PUBLIC_URL to our address from outside.",
+        )
+
+
+def _condition(
+    account: Account, condition: Health, unmapped: Sequence[UnmappedCode]
+) -> Iterator[Finding]:
+    """What payments and questions of the last hour show."""
+    name = f"gateway {account.code}"
+    why = f" Last error: {condition.last_error}." if condition.last_error else ""
+    if condition.breaker is BreakerState.OPEN:
+        yield Finding(
+            name,
+            Verdict.FAIL,
+            f"It gives no answers, so new payments with it are refused.{why}",
+            f"dusangire gateways test {account.code}; a worker looks by itself each minute",
+        )
+    elif condition.status in {HealthStatus.DOWN, HealthStatus.DEGRADED}:
+        share = "All" if condition.status is HealthStatus.DOWN else "Half or more"
+        yield Finding(
+            name,
+            Verdict.WARN,
+            f"{share} of its payments of the last hour broke at the gateway.{why}",
+            f"dusangire gateways test {account.code}; ask the provider",
+        )
+    if unmapped:
+        words = ", ".join(f"{one.code} ({one.count}×)" for one in unmapped[:5])
+        yield Finding(
+            name,
+            Verdict.WARN,
+            f"It uses codes that the plugin {account.plugin_name} does not know: {words}.",
+            "Tell the plugin's author.",
         )
 
 

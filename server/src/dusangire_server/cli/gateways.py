@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from dusangire import health
 from dusangire.access import OPERATOR
+from dusangire.breaker import BreakerState
 from dusangire.core import Core
 from dusangire.errors import GatewayNotFound
 from dusangire.gateway import Environment, TestReport
 from dusangire.gateways import Account
+from dusangire.health import Health
 from dusangire.plugins import Plugin
 from dusangire_server.cli.output import AsJson, progress, put_facts, put_json, put_table, say
 from dusangire_server.cli.session import run
@@ -38,20 +41,32 @@ def plugins(as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """The configured gateways, with the addresses for their webhooks."""
+    """The configured gateways: how they do, and the addresses for their webhooks."""
 
-    async def work(core: Core, _url: str) -> list[Account]:
-        return await core.gateways.all()
+    async def work(core: Core, _url: str) -> list[tuple[Account, Health]]:
+        accounts = await core.gateways.all()
+        # Where no worker runs, nobody else measures.
+        await health.measure(core)
+        return list(zip(accounts, await health.load([a.id for a in accounts]), strict=True))
 
-    accounts = run(work)
+    found = run(work)
     if as_json:
-        put_json([_account(account) for account in accounts])
+        put_json([{**_account(account), "health": condition} for account, condition in found])
         return
     put_table(
-        ("gateway", "name", "plugin", "environment", "enabled", "webhooks"),
+        ("gateway", "name", "plugin", "environment", "enabled", "health", "paid", "webhooks"),
         [
-            (a.code, a.name, a.plugin_name, a.environment.lower(), a.enabled, _webhook(a))
-            for a in accounts
+            (
+                a.code,
+                a.name,
+                a.plugin_name,
+                a.environment.lower(),
+                a.enabled,
+                _condition(condition),
+                _percent(condition.success_rate),
+                _webhook(a),
+            )
+            for a, condition in found
         ],
     )
 
@@ -191,6 +206,15 @@ def _account(account: Account) -> dict[str, Any]:
         "webhookPath": _path(account) if _hears(account) else None,
         "config": account.shown_config,
     }
+
+
+def _condition(condition: Health) -> str:
+    words = condition.status.lower().replace("_", " ")
+    return f"{words}, left alone" if condition.breaker is BreakerState.OPEN else words
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.0%}"
 
 
 def _hears(account: Account) -> bool:
