@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ class Keyring:
 
     def seal(self, text: str, *, owner: str, field: str) -> str:
         """AES-256-GCM with a random nonce; only the same owner and field can open it."""
-        key_id, key = next(iter(self.keys.items()))
+        key_id, key = self.newest, self.keys[self.newest]
         nonce = secrets.token_bytes(12)
         sealed = nonce + AESGCM(key).encrypt(nonce, text.encode(), _bound(owner, field))
         return f"{key_id}:{base64.b64encode(sealed).decode()}"
@@ -86,6 +87,18 @@ class Keyring:
                 "changed."
             ) from error
         return opened.decode()
+
+    @property
+    def newest(self) -> str:
+        """The id of the key that seals."""
+        return next(iter(self.keys))
+
+    def digests(self, text: str, purpose: str) -> list[str]:
+        """What `text` is recognised by and nobody can guess it from: by each key, newest first."""
+        return [
+            hmac.new(_derive(key, purpose), text.encode(), hashlib.sha256).hexdigest()
+            for key in self.keys.values()
+        ]
 
     def signer(self, purpose: str) -> URLSafeSerializer:
         """Signs small values for one purpose; signatures of every key on the ring are accepted."""

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "payments": "Create, read, watch and settle payments.",
         "gateways": "The configured gateways, and the plugins that serve them.",
         "keys": "API keys.",
+        "secrets": "The keys that seal credentials and cards.",
         "plugins": "For authors of gateways: the installed plugins.",
         "schema": "The GraphQL schema.",
     }

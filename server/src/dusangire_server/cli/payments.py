@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import orjson
 import typer
 
-from dusangire import events, payments, queries
+from dusangire import events, payments, queries, stored_methods
 from dusangire.access import OPERATOR
 from dusangire.core import Core
 from dusangire.errors import NotFound
@@ -19,6 +19,7 @@ from dusangire.lifecycle import PaymentStatus
 from dusangire.payments import Done
 from dusangire.queries import Page, PaymentFilter, PaymentOrder
 from dusangire.records import Payment, PaymentAttempt, PaymentTransaction
+from dusangire.stored_methods import StoredMethod
 from dusangire.tail import EventRecord
 from dusangire_server.cli.output import (
     AsJson,
@@ -59,6 +60,12 @@ def create(
     order: Annotated[str | None, typer.Option(help="Your reference of the order.")] = None,
     description: Annotated[str | None, typer.Option()] = None,
     customer: Annotated[str | None, typer.Option(help="Your reference of the customer.")] = None,
+    stored_method: Annotated[
+        str | None, typer.Option(help="The id of one; `payments methods` lists them.")
+    ] = None,
+    store_consent: Annotated[
+        str | None, typer.Option(help="Keep the method: the words the payer agreed to.")
+    ] = None,
     details: Annotated[str | None, typer.Option(help="What the gateway wants, as JSON.")] = None,
     metadata: Annotated[str | None, typer.Option(help="Yours to keep, as JSON.")] = None,
     return_url: Annotated[str | None, typer.Option(help="Where a hosted page leads back.")] = None,
@@ -70,7 +77,12 @@ def create(
 ) -> None:
     """Take a payment."""
     method = MethodInput(
-        gateway=gateway or "", phone=phone, email=email, details=_read_json(details, "--details")
+        gateway=gateway or "",
+        phone=phone,
+        email=email,
+        stored_method_id=stored_method,
+        store_consent=store_consent,
+        details=_read_json(details, "--details"),
     )
     request = CreatePayment(
         idempotency_key=key or str(uuid4()),
@@ -242,6 +254,44 @@ def confirm(
 
 
 @app.command()
+def methods(
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Your reference of them.")],
+    remove: Annotated[
+        str | None, typer.Option(metavar="ID", help="Wipe this one, then list the rest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The payment methods that a customer agreed to have kept."""
+
+    async def work(core: Core, _url: str) -> tuple[list[StoredMethod], dict[UUID, str]]:
+        kept = await stored_methods.of_customer(OPERATOR, customer)
+        if remove is not None:
+            await stored_methods.remove(OPERATOR, _one_of(kept, remove).id)
+            kept = await stored_methods.of_customer(OPERATOR, customer)
+        return kept, await _codes(core)
+
+    kept, codes = run(work)
+    if as_json:
+        put_json([_method(one, codes) for one in kept])
+        return
+    put_table(
+        ("id", "gateway", "method", "kept", "last used", "expires", "consent"),
+        [
+            (
+                m.id,
+                codes.get(m.gateway_id),
+                m.label,
+                m.consented_at,
+                m.last_used_at,
+                m.expires_at,
+                m.consent,
+            )
+            for m in kept
+        ],
+    )
+
+
+@app.command()
 def watch(
     reference: Annotated[
         str | None,
@@ -257,6 +307,8 @@ def watch(
             if payment is None:
                 say("Watching every payment; Ctrl-C ends it.")
             async for event in changes:
+                if event.payment is None:
+                    continue  # how a gateway does: see `gateways list`
                 await _tell(core, event, as_json=as_json)
                 if payment and event.payment and event.payment.status in _ENDED:
                     return
@@ -384,6 +436,21 @@ def _put(found: _Shown, *, as_json: bool) -> None:
             "ended": payment.completed_at,
         }
     )
+
+
+def _one_of(kept: list[StoredMethod], text: str) -> StoredMethod:
+    for one in kept:
+        if str(one.id) == text:
+            return one
+    raise NotFound(f"This customer has no stored method {text}.")
+
+
+def _method(method: StoredMethod, codes: dict[UUID, str]) -> dict[str, Any]:
+    """As the API shows it: without the number."""
+    plain = to_json(method)
+    for name in ("phone", "customerId", "gatewayId", "removedAt"):
+        del plain[name]
+    return {**plain, "gateway": codes.get(method.gateway_id)}
 
 
 def _by_code(found: _Shown, thing: PaymentAttempt | PaymentTransaction) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""New keys: what an older one sealed is sealed with the newest one, while everything goes on."""
+
+from dataclasses import dataclass
+
+import orjson
+
+from dusangire import stored_methods
+from dusangire.access import Actor, Scope
+from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.core import Core
+from dusangire.database import fetch
+from dusangire.inbox import token_owner
+from dusangire.keyring import Keyring
+from dusangire.records import json_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """The id of the newest key, and how much was sealed anew with it. Zero: it had all already."""
+
+    key: str
+    gateways: int
+    stored_methods: int
+
+
+_STALE_GATEWAYS = """SELECT id, secrets FROM gateway_account WHERE EXISTS (
+    SELECT FROM jsonb_each_text(secrets) WHERE split_part(value, ':', 1) <> $1)"""
+# Only if nobody saved it since it was read. The values are the same, so nobody reads them anew.
+_RESEAL_GATEWAY = """UPDATE gateway_account SET secrets = $3::jsonb
+WHERE id = $1 AND secrets = $2::jsonb RETURNING id"""
+# Tokens wait here for the worker, seconds as a rule.
+_STALE_WEBHOOKS = """SELECT id, outcome FROM gateway_webhook
+WHERE next_try_at IS NOT NULL AND split_part(outcome #>> '{token,secret}', ':', 1) <> $1
+LIMIT 200"""
+_RESEAL_WEBHOOK = """UPDATE gateway_webhook
+SET outcome = jsonb_set(outcome, '{token,secret}', to_jsonb($3::text))
+WHERE id = $1 AND outcome = $2::jsonb RETURNING id"""
+_NOTE = f"INSERT INTO audit_entry {AUDIT_COLUMNS} VALUES ($1, $2, $3, $4, $5::jsonb, $6)"
+
+
+async def rotate(core: Core, actor: Actor) -> Rotated:
+    """Seals credentials and tokens with the newest key. Stopped half-way, it goes on next time.
+
+    Raises Forbidden; CannotStart, naming a key that is missing.
+    """
+    actor.require(Scope.ADMIN)
+    rotated = Rotated(
+        key=core.keyring.newest,
+        gateways=await _gateways(core.keyring),
+        stored_methods=await stored_methods.reseal(core) + await _webhooks(core.keyring),
+    )
+    done = {"gateways": rotated.gateways, "stored_methods": rotated.stored_methods}
+    object_ = f"key:{rotated.key}"
+    await fetch(_NOTE, *audit_values(actor.kind, actor.name, "secrets.rotated", object_, done))
+    return rotated
+
+
+async def _gateways(keyring: Keyring) -> int:
+    done = 0
+    while stale := await fetch(_STALE_GATEWAYS, keyring.newest):
+        for row in stale:
+            sealed = {
+                name: _anew(keyring, blob, owner=str(row["id"]), field=name)
+                for name, blob in json_of(row["secrets"]).items()
+            }
+            text = orjson.dumps(sealed).decode()
+            done += len(await fetch(_RESEAL_GATEWAY, row["id"], row["secrets"], text))
+    return done
+
+
+async def _webhooks(keyring: Keyring) -> int:
+    done = 0
+    while stale := await fetch(_STALE_WEBHOOKS, keyring.newest):
+        for row in stale:
+            blob = json_of(row["outcome"])["token"]["secret"]
+            sealed = _anew(keyring, blob, owner=token_owner(row["id"]), field="token")
+            done += len(await fetch(_RESEAL_WEBHOOK, row["id"], row["outcome"], sealed))
+    return done
+
+
+def _anew(keyring: Keyring, blob: str, *, owner: str, field: str) -> str:
+    opened = keyring.unseal(blob, owner=owner, field=field)
+    return keyring.seal(opened, owner=owner, field=field)
