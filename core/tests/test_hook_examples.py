@@ -1,4 +1,4 @@
-"""The examples of docs/hooks.md: a whole plugin for Umoja Pay, and two that wrap every gateway."""
+"""The examples of docs/hooks.md: a plugin for Umoja Pay, and three that wrap every gateway."""
 
 # ruff: noqa: E402 - examples bring their own imports
 
@@ -6,10 +6,12 @@ import inspect
 import re
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dusangire.exchanges import note, recording
 from dusangire.gateway import Environment
 from dusangire.money import Money
 from dusangire.plugins import Plugin, Plugins
@@ -44,6 +46,7 @@ from dusangire.gateway import (
     Heard,
     NotSent,
     Outcome,
+    PaymentToken,
     Refund,
     Succeeded,
     TestReport,
@@ -97,7 +100,10 @@ def outcome_of(told: dict[str, JSON]) -> Outcome:
             except (CallerError, ArithmeticError, KeyError, TypeError, ValueError):
                 return Unknown(cause="an amount that cannot be read")
             return Succeeded(
-                amount=amount, reference=reference, gateway_transaction_id=told.get("id")
+                amount=amount,
+                reference=reference,
+                gateway_transaction_id=told.get("id"),
+                token=token_of(told),
             )
         case "REFUSED":
             code = REASONS.get(str(told.get("reason")), FailureCode.OTHER)
@@ -109,6 +115,12 @@ def outcome_of(told: dict[str, JSON]) -> Outcome:
             return Accepted(reference=reference)
         case _:
             return Accepted(reference=reference, unmapped=word)
+
+
+def token_of(told: dict[str, JSON]) -> PaymentToken | None:
+    """What charges this wallet again: there when we asked Umoja Pay to keep it."""
+    token = told.get("wallet_token")
+    return PaymentToken(secret=token, label="Umoja Pay wallet") if isinstance(token, str) else None
 
 
 def refusal_of(answer: httpx.Response) -> Outcome:
@@ -151,6 +163,7 @@ async def initiate_payment(gateway: Gateway[UmojaConfig], attempt: Attempt) -> O
         "amount": f"{attempt.amount.amount:f}",
         "currency": attempt.amount.currency,
         "phone": attempt.phone,
+        "keep": attempt.keeps_method,
         "webhook_url": gateway.webhook_url,
     }
     try:
@@ -162,6 +175,32 @@ async def initiate_payment(gateway: Gateway[UmojaConfig], attempt: Attempt) -> O
     if answer.status_code == 201 and read(answer.content):
         message = f"Approve {attempt.amount} on your phone."
         return Accepted(next_action=ApproveOnPhone(phone=attempt.phone, message=message))
+    return refusal_of(answer)
+
+
+# end of example
+
+
+# example: charge_token
+@hookimpl
+async def charge_token(gateway: Gateway[UmojaConfig], attempt: Attempt, token: str) -> Outcome:
+    if attempt.amount.currency != gateway.config.currency:
+        return Failed(code=FailureCode.GATEWAY_CONFIGURATION, message="Umoja Pay cannot take that.")
+    body = {
+        "reference": attempt.reference,
+        "amount": f"{attempt.amount.amount:f}",
+        "currency": attempt.amount.currency,
+        "wallet_token": token,
+        "webhook_url": gateway.webhook_url,
+    }
+    try:
+        answer = await call(gateway, "POST", "/payments", body)
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if answer.status_code == 201 and read(answer.content):
+        return Accepted()
     return refusal_of(answer)
 
 
@@ -316,6 +355,8 @@ test_gateway.__test__ = False  # type: ignore[attr-defined]
 @hookimpl
 def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
     # Here, because servers that never simulate have no starlette to import.
+    import secrets
+
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse
@@ -333,8 +374,11 @@ def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
 
     words = {Status.PENDING: "WAITING", Status.SUCCEEDED: "PAID", Status.FAILED: "REFUSED"}
 
+    kept: set[str] = set()  # references of payments whose wallet shall be kept
+    wallets: dict[str, str] = {}  # whose phone a token charges
+
     def told(one: Transaction) -> dict[str, JSON]:
-        return {
+        answer = {
             "id": one.gateway_transaction_id,
             "reference": one.reference,
             "amount": one.amount,
@@ -342,6 +386,12 @@ def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
             "status": words[one.status],
             "reason": one.note or one.reason,
         }
+        if one.reference in kept and one.status is Status.SUCCEEDED:
+            tokens = {phone: token for token, phone in wallets.items()}
+            token = tokens.get(one.party) or f"umoja-{secrets.token_hex(16)}"
+            wallets[token] = one.party
+            answer["wallet_token"] = token
+        return answer
 
     def webhook(one: Transaction) -> Webhook:
         text = json.dumps(told(one))
@@ -373,14 +423,19 @@ def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
         is_refund = "payment" in asked
         if is_refund and too_much(asked):
             return JSONResponse({"error": "TOO_MUCH"}, 422)
-        says_no = asked.get("phone") == "+250780000102"
+        phone = asked.get("phone") or wallets.get(asked.get("wallet_token"), "")
+        if not is_refund and not phone:
+            return JSONResponse({"error": "NO_SUCH_TOKEN"}, 422)
+        if asked.get("keep"):
+            kept.add(asked["reference"])
+        says_no = phone == "+250780000102"
         one = Transaction(
             reference=asked["reference"],
             external_id=asked["reference"],
             kind="refund" if is_refund else "payment",
             amount=asked["amount"],
             currency=asked["currency"],
-            party=asked.get("phone", ""),
+            party=phone,
             created_at=gateway.clock(),
             original=asked.get("payment"),
             webhook_url=asked.get("webhook_url"),
@@ -466,14 +521,50 @@ class Ceiling:
     def initiate_payment(
         self, gateway: Gateway[Any], attempt: Attempt
     ) -> Generator[None, Call, Call]:
-        coroutine = yield
-        if attempt.amount.minor <= self.minor:
-            return coroutine
-        coroutine.close()  # it never began, so nothing was sent
-        return self._refuse()
+        call = yield
+        return self._below(gateway, attempt, call)
 
-    async def _refuse(self) -> Outcome:
-        return Failed(code=FailureCode.AMOUNT_OUT_OF_LIMITS, message="Ask the shop to split it.")
+    @hookimpl(wrapper=True)
+    def charge_token(self, gateway: Gateway[Any], attempt: Attempt) -> Generator[None, Call, Call]:
+        call = yield
+        return self._below(gateway, attempt, call)
+
+    async def _below(self, gateway: Gateway[Any], attempt: Attempt, call: Call) -> Outcome:
+        try:
+            if attempt.amount.minor <= self.minor:
+                return await call
+            gateway.note("ceiling", self.minor)
+            message = "Ask the shop to split it."
+            return Failed(code=FailureCode.AMOUNT_OUT_OF_LIMITS, message=message)
+        finally:
+            call.close()  # one that never began sends nothing, and says nothing
+
+
+# end of example
+
+
+# example: a control plugin that vetoes refunds
+class RefundCeiling:
+    """Large refunds are for the bank transfer of a person."""
+
+    def __init__(self, minor: int) -> None:
+        self.minor = minor
+
+    @hookimpl(wrapper=True)
+    def refund_payment(self, gateway: Gateway[Any], refund: Refund) -> Generator[None, Call, Call]:
+        call = yield
+        return self._below(gateway, refund, call)
+
+    async def _below(self, gateway: Gateway[Any], refund: Refund, call: Call) -> Outcome:
+        allowed = refund.amount.minor <= self.minor
+        gateway.note("refund ceiling", {"most": self.minor, "allowed": allowed})
+        try:
+            if allowed:
+                return await call
+            message = "Refunds of this size are made by hand."
+            return Failed(code=FailureCode.AMOUNT_OUT_OF_LIMITS, message=message)
+        finally:
+            call.close()
 
 
 # end of example
@@ -518,6 +609,21 @@ async def test_hook_initiate_payment_sends_and_says_what_the_payer_does_next(cas
     assert isinstance(outcome, Accepted)
     assert isinstance(outcome.next_action, ApproveOnPhone)
     assert [one.reference for one in await case.stand.payments()] == [case.reference]
+
+
+async def test_hook_charge_token_charges_a_payer_who_comes_back(stand: Stand) -> None:
+    first = stand.case(payer(phone="+250780000000"), PRICE, keeps_method=True)
+    await first.initiate()
+    kept = await first.settle()
+    assert isinstance(kept, Succeeded)
+    assert kept.token is not None
+
+    again = stand.case({}, Money(700, "RWF"))
+    outcome = await again.charge(kept.token.secret)
+
+    assert isinstance(outcome, Accepted)
+    assert isinstance(await again.settle(), Succeeded)
+    assert [one.amount for one in await stand.paid()] == [5_000, 700]
 
 
 async def test_hook_check_payment_tells_what_became_of_it(case: Case) -> None:
@@ -628,17 +734,46 @@ async def test_a_control_plugin_watches_every_gateway() -> None:
 
 
 async def test_a_control_plugin_vetoes_before_anything_is_sent() -> None:
-    fake = FakeGateway()
-    plugins = Plugins.load({"ceiling": Ceiling(4_999), "fake": fake}, installed=())
-    async with Stand.open(plugins["fake"], simulated=False) as stand:
-        outcome = await stand.case(payer(phone="+250780000000"), PRICE).initiate()
+    plugins = Plugins.load({"ceiling": Ceiling(4_999), "fake": FakeGateway()}, installed=())
+    async with Stand.open(plugins["fake"]) as stand:
+        attempt = stand.case(payer(phone="+250780000000"), PRICE).attempt
+        with recording() as recorded:
+            initiated = await stand.plugin.initiate_payment(
+                replace(stand.gateway, note=note), attempt
+            )
+        charged = await stand.plugin.charge_token(stand.gateway, attempt, "umoja-token")
+        sent = len(stand.line_().carried)
         small = await stand.case(payer(phone="+250780000000"), Money(4_999, "RWF")).initiate()
-        truth = fake.provider(stand.gateway).truth()
+        known = await stand.payments()
 
-    assert isinstance(outcome, Failed)
-    assert outcome.code is FailureCode.AMOUNT_OUT_OF_LIMITS
+    assert isinstance(initiated, Failed)
+    assert initiated.code is FailureCode.AMOUNT_OUT_OF_LIMITS
+    assert isinstance(charged, Failed)
+    assert (recorded.notes, sent) == ({"ceiling": 4_999}, 0)
     assert isinstance(small, Accepted)
-    assert [one["amount"] for one in truth["transactions"]] == ["4999"]
+    assert [one.amount for one in known] == [4_999]
+
+
+async def test_a_control_plugin_vetoes_a_refund() -> None:
+    plugins = Plugins.load({"ceiling": RefundCeiling(2_000), "umoja": UMOJA}, installed=())
+    async with Stand.open(plugins["umoja"]) as stand:
+        case = stand.case(payer(phone="+250780000000"), PRICE)
+        await case.initiate()
+        await case.settle()
+        large, small = stand.refund(case, 2_001), stand.refund(case, 2_000)
+        gateway = replace(stand.gateway, note=note)
+
+        with recording() as recorded:
+            refused = await stand.plugin.refund_payment(gateway, large)
+        nothing = await stand.given_back()
+        taken = await stand.plugin.refund_payment(gateway, small)
+        await stand.quiet(small.reference)
+        back = await stand.given_back()
+
+    assert isinstance(refused, Failed)
+    assert recorded.notes == {"refund ceiling": {"most": 2_000, "allowed": False}}
+    assert isinstance(taken, Accepted)
+    assert [int(amount) for amount in (nothing, back)] == [0, 2_000]
 
 
 def test_the_examples_in_the_docs_are_the_ones_above() -> None:
