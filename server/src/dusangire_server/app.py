@@ -1,4 +1,4 @@
-"""The web process as one ASGI app: the API, gateways' webhooks, and how the process is."""
+"""The web process as one ASGI app: the API, webhooks, returning payers, and how the process is."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,7 @@ from dusangire_server.graphql import GraphQL
 from dusangire_server.http import GraphQLOverHTTP, Guard, host_of
 from dusangire_server.limits import Limits
 from dusangire_server.metrics import Metrics
+from dusangire_server.returns import Returns
 from dusangire_server.status import Status, health
 from dusangire_server.webhooks import Webhooks
 from dusangire_server.websocket import GraphQLOverWebSocket
@@ -45,6 +46,7 @@ def build_app(
     simulators: apps that behave like gateways' providers, by name; never served in live mode.
     """
     graphql = GraphQL(core, limits or Limits(), Metrics())
+    core.gateways.observers.append(graphql.metrics.call)
     app = Starlette(
         routes=_routes(core, graphql, {} if core.settings.live else dict(simulators or {})),
         middleware=[*_cors(core), Middleware(Guard, hosts=_hosts(core))],
@@ -62,6 +64,11 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
             "/webhooks/{gateway}/{token}",
             Webhooks(core, graphql.metrics),
             methods=["POST", "PUT"],
+        ),
+        Route(
+            "/return/{reference}",
+            Returns(core, graphql.limits).answer,
+            methods=["GET", "POST"],
         ),
         Route("/health", health),
         Route("/ready", status.ready),

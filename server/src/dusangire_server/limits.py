@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 import structlog
 from graphql import (
@@ -42,12 +43,15 @@ class Limits:
     """What one caller may ask for. Sizes are in bytes, times in seconds.
 
     per_key, per_client: root fields a second, for an API key and for a client token.
+    per_address: pages a second, for what comes without a token. Behind a proxy all payers share
+        one address.
     connections: open sockets and event streams of one token.
     """
 
     body: int = 256 * 1024
     per_key: int = 10_000
     per_client: int = 20
+    per_address: int = 50
     source: int = 64 * 1024
     tokens: int = 1_000
     depth: int = 10
@@ -139,6 +143,23 @@ class Rates:
         if not fits:
             log.warning("security: too many requests", actor=actor.name, rate=rate)
         return fits
+
+    def take_address(self, address: str) -> bool:
+        """Whether one more page for this address fits into this second."""
+        item = RateLimitItemPerSecond(self.limits.per_address)
+        fits = self._limiter.hit(item, "address", _neighbours(address))
+        if not fits:
+            log.warning("security: too many pages", rate=self.limits.per_address)
+        return fits
+
+
+def _neighbours(address: str) -> str:
+    """The address; of one in IPv6 the part that is the same for all that a caller can choose."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 def identity(actor: Actor) -> str:

@@ -8,8 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import dusangire
+from dusangire import codes
 from dusangire.access import Scope
 from dusangire.database import fetch
+from dusangire.errors import Retryable
+from dusangire.health import load as load_health
 from dusangire_server.graphql import GraphQL, Refused
 from dusangire_server.metrics import CONTENT_TYPE
 
@@ -47,7 +50,20 @@ class Status:
             return JSONResponse(refused.answer, refused.status)
         if not caller.actor.may(Scope.ADMIN):
             return JSONResponse({"status": "this needs an API key with the scope ADMIN"}, 403)
+        await self._look_at_gateways()
         return Response(self.graphql.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def _look_at_gateways(self) -> None:
+        """What all processes know; without the database the last look stays."""
+        try:
+            accounts = await self.graphql.core.gateways.all()
+            ids = [account.id for account in accounts]
+            found = zip(accounts, await load_health(ids), await codes.load(ids), strict=True)
+        except Retryable:
+            return
+        for account, health_, unmapped in found:
+            known = codes.still_unmapped(account, unmapped)
+            self.graphql.metrics.gateway(account.code, health_.breaker, len(known))
 
 
 def _migrations() -> set[str]:
