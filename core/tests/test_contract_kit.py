@@ -68,6 +68,10 @@ LEFT_OPEN = """
     async def test_an_approval_succeeds(self, stand):
         await super().test_an_approval_succeeds(stand)
 """
+SKIPS_ON_THE_WAY = """
+    async def payer_acts(self, stand, case):
+        __import__("pytest").skip("no browser here")
+"""
 WITHOUT_NETWORK = """
 from dusangire.gateway import Accepted, GatewayConfig, GatewayDescription
 from dusangire import hookimpl
@@ -193,6 +197,26 @@ def test_a_provider_that_refunds_only_whole_payments_is_not_asked_for_parts(
     }
 
 
+def test_a_provider_without_keys_for_refunds_is_sent_none_twice(pytester: pytest.Pytester) -> None:
+    ran = run(pytester, CONTRACT.format(module="wrong_gateways", plugin="WithoutKeysForRefunds"))
+
+    assert broken(ran) == set()
+    assert reasons(ran) == {
+        "test_repeating_a_refund_key_pays_once": (
+            "Skipped: Fake Pay may pay a refund twice that is sent twice, so none ever is"
+        )
+    }
+
+
+def test_a_promise_that_applies_cannot_be_skipped_on_the_way(pytester: pytest.Pytester) -> None:
+    text = CONTRACT.format(module="dusangire.testing", plugin="FakeGateway") + SKIPS_ON_THE_WAY
+
+    ran = run(pytester, text, only="an_approval_succeeds or nothing_of_the_contract")
+
+    assert broken(ran) == {"test_an_approval_succeeds"}
+    assert reasons(ran) == {}
+
+
 def test_every_promise_has_a_gateway_that_breaks_it() -> None:
     elsewhere = {
         "test_nothing_happens_on_import",
@@ -237,6 +261,13 @@ def _why_by_hand_is_let_off(group: str, test: str) -> str | None:
         return "never says how a payment ended"
     if test == "test_an_unknown_provider_word_stays_pending":
         return "has no network to fail"
+    if test == "test_what_is_withdrawn_cannot_be_paid_any_more":
+        return "takes no request back"
+    if test in {
+        "test_charging_a_kept_method_again_moves_money_once",
+        "test_a_lost_reply_to_a_charge_is_unknown_not_failed",
+    }:
+        return "keeps no payment method for the next time"
     return {
         "Endings": "cannot be asked: a person confirms its payments",
         "The wire": "has no network to fail",

@@ -25,6 +25,7 @@ from dusangire.gateway import (
     Heard,
     NotSent,
     Outcome,
+    PaymentToken,
     Refund,
     Succeeded,
     Trust,
@@ -141,6 +142,34 @@ class MergesTwins(Wrong):
             self.going_on.discard(twin)
 
 
+class ChargesAKeptMethodAgain(Wrong):
+    """A repeated charge is sent under a new key."""
+
+    breaks = "test_charging_a_kept_method_again_moves_money_once"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.charged: set[str] = set()
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        if attempt.reference in self.charged:
+            attempt = replace(attempt, reference=str(uuid.uuid4()))
+        self.charged.add(attempt.reference)
+        return await super().charge_token(gateway, attempt, token)
+
+
+class RoundsWhatItCharges(Wrong):
+    """Who comes back pays in hundreds."""
+
+    breaks = "test_charging_a_kept_method_again_moves_money_once"
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        amount = Money(round(attempt.amount.minor, -2), attempt.amount.currency)
+        return await super().charge_token(gateway, replace(attempt, amount=amount), token)
+
+
 # ── Endings ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -229,12 +258,50 @@ class WithdrawsWhatIsPaid(Wrong):
 
     @hookimpl
     async def cancel_payment(self, gateway: Configured, attempt: Attempt) -> Outcome:
-        return Failed(code=FailureCode.CANCELLED, message="Withdrawn.")
+        outcome = await super().cancel_payment(gateway, attempt)
+        if isinstance(outcome, Succeeded):
+            return Failed(code=FailureCode.CANCELLED, message="Withdrawn.")
+        return outcome
+
+
+class SaysWithdrawnAndTellsNobody(Wrong):
+    """Forgets that the payer still has the prompt."""
+
+    breaks = "test_what_is_withdrawn_cannot_be_paid_any_more"
+
+    @hookimpl
+    async def cancel_payment(self, gateway: Configured, attempt: Attempt) -> Outcome:
+        outcome = await super().check_payment(gateway, attempt)
+        if isinstance(outcome, Accepted):
+            return Failed(code=FailureCode.CANCELLED, message="Withdrawn.")
+        return outcome
+
+
+class TakesAWithdrawalForDone(Wrong):
+    """It was asked for, so it must have happened."""
+
+    breaks = "test_what_is_withdrawn_cannot_be_paid_any_more"
+
+    def withdrawal_without_answer(self, error: httpx.HTTPError) -> Outcome:
+        if isinstance(error, _LOST):
+            return Failed(code=FailureCode.CANCELLED, message="Withdrawn.")
+        return super().withdrawal_without_answer(error)
+
+
+class CallsAWithdrawalSomethingElse(Wrong):
+    """A withdrawn payment looks like one that the payer refused."""
+
+    breaks = "test_what_is_withdrawn_cannot_be_paid_any_more"
+    reasons: Mapping[str, tuple[FailureCode, str]] = {
+        **FakeGateway.reasons,
+        "WITHDRAWN": (FailureCode.DECLINED_BY_PAYER, "The payer declined."),
+    }
 
 
 # ── The wire ─────────────────────────────────────────────────────────────────────────────────────
 
 _LOST = (httpx.ReadError, httpx.RemoteProtocolError)
+_LOST_NAMES = tuple(error.__name__ for error in _LOST)
 
 
 class CallsALostReplyFailed(Wrong):
@@ -271,6 +338,32 @@ class CallsALostQuestionNotSent(Wrong):
         return NotSent(cause="not known") if lost else outcome
 
 
+class CallsALostChargeFailed(Wrong):
+    """No answer to the charge of a kept card means no."""
+
+    breaks = "test_a_lost_reply_to_a_charge_is_unknown_not_failed"
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        outcome = await super().charge_token(gateway, attempt, token)
+        lost = isinstance(outcome, Unknown) and outcome.cause.startswith(_LOST_NAMES)
+        return Failed(code=FailureCode.CARD_DECLINED, message="No answer.") if lost else outcome
+
+
+class ChargesAgainWhenNobodyAnswers(Wrong):
+    """Tries once more, under a new key, when the answer to a charge was lost."""
+
+    breaks = "test_a_lost_reply_to_a_charge_is_unknown_not_failed"
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        outcome = await super().charge_token(gateway, attempt, token)
+        if isinstance(outcome, Unknown) and outcome.cause.startswith(_LOST_NAMES):
+            again = replace(attempt, reference=str(uuid.uuid4()))
+            await super().charge_token(gateway, again, token)
+        return outcome
+
+
 class BelievesOnlyWhatItHeard(Wrong):
     """A payment whose acceptance it did not hear of does not exist."""
 
@@ -286,6 +379,11 @@ class BelievesOnlyWhatItHeard(Wrong):
         if isinstance(outcome, Accepted):
             self.heard_of.add(attempt.reference)
         return outcome
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        self.heard_of.add(attempt.reference)
+        return await super().charge_token(gateway, attempt, token)
 
     @hookimpl
     async def check_payment(self, gateway: Configured, attempt: Attempt) -> Outcome:
@@ -500,6 +598,62 @@ class GivesBackAgain(Wrong):
         return body
 
 
+class CallsALostRefundFailed(Wrong):
+    """No answer means that nothing went back."""
+
+    breaks = "test_a_lost_refund_answer_is_unknown_and_never_sent_again"
+
+    def refund_without_answer(self, error: httpx.HTTPError) -> Outcome:
+        if isinstance(error, _LOST):
+            return Failed(code=FailureCode.GATEWAY_ERROR, message="No answer.")
+        return super().refund_without_answer(error)
+
+
+class OffersALostRefundForSendingAgain(Wrong):
+    """No answer means that nothing was sent."""
+
+    breaks = "test_a_lost_refund_answer_is_unknown_and_never_sent_again"
+
+    def refund_without_answer(self, error: httpx.HTTPError) -> Outcome:
+        return NotSent(cause="no answer")
+
+
+class SendsALostRefundAgain(Wrong):
+    """Tries once more, under a new key, when the answer was lost."""
+
+    breaks = "test_a_lost_refund_answer_is_unknown_and_never_sent_again"
+
+    @hookimpl
+    async def refund_payment(self, gateway: Configured, refund: Refund) -> Outcome:
+        outcome = await super().refund_payment(gateway, refund)
+        if isinstance(outcome, Unknown) and outcome.cause.startswith(_LOST_NAMES):
+            await super().refund_payment(gateway, replace(refund, reference=str(uuid.uuid4())))
+        return outcome
+
+
+class ForgetsALostRefund(Wrong):
+    """A refund whose acceptance it did not hear of does not exist."""
+
+    breaks = "test_a_lost_refund_answer_is_unknown_and_never_sent_again"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard_of: set[str] = set()
+
+    @hookimpl
+    async def refund_payment(self, gateway: Configured, refund: Refund) -> Outcome:
+        outcome = await super().refund_payment(gateway, refund)
+        if isinstance(outcome, Accepted):
+            self.heard_of.add(refund.reference)
+        return outcome
+
+    @hookimpl
+    async def check_refund(self, gateway: Configured, refund: Refund) -> Outcome:
+        if refund.reference not in self.heard_of:
+            return NotSent(cause="never accepted")
+        return await super().check_refund(gateway, refund)
+
+
 class RefusesARefundWithoutAReason(Wrong):
     """Just no."""
 
@@ -567,6 +721,27 @@ class PrintsTheKeyItIsGiven(Wrong):
         return await super().check_refund(gateway, refund)
 
 
+class LogsThePayersToken(Wrong):
+    """Tells the server's log what charges the payer."""
+
+    breaks = _SECRETS
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        logging.getLogger("fake").debug("charging %s", token)
+        return await super().charge_token(gateway, attempt, token)
+
+
+class NamesTheTokenInItsLabel(Wrong):
+    """Shows the payer what charges them."""
+
+    breaks = _SECRETS
+
+    def token_of(self, told: Mapping[str, JSON]) -> PaymentToken | None:
+        token = super().token_of(told)
+        return token and replace(token, label=f"Fake {token.secret}")
+
+
 # ── What is not wrong ────────────────────────────────────────────────────────────────────────────
 
 
@@ -576,3 +751,23 @@ class AllOrNothing(FakeGateway):
     @hookimpl
     def describe_gateway(self) -> GatewayDescription:
         return replace(super().describe_gateway(), partial_refunds=False)
+
+
+class WithoutKeysForRefunds(FakeGateway):
+    """A provider that pays each refund it is sent, and cannot be asked about any: Airtel is one."""
+
+    check_refund = None  # type: ignore[assignment]  # no such hook
+
+    @hookimpl
+    def describe_gateway(self) -> GatewayDescription:
+        return replace(super().describe_gateway(), repeatable_refunds=False)
+
+    def refund_body(self, refund: Refund) -> dict[str, JSON]:
+        return {**super().refund_body(refund), "reference": str(uuid.uuid4())}
+
+    @hookimpl
+    async def refund_payment(self, gateway: Configured, refund: Refund) -> Outcome:
+        outcome = await super().refund_payment(gateway, refund)
+        if isinstance(outcome, Accepted):
+            return Succeeded(amount=refund.amount, reference=refund.reference)
+        return outcome

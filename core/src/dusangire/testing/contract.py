@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -28,6 +29,7 @@ from dusangire.gateway import (
     NotSent,
     Outcome,
     PayInPerson,
+    Refund,
     Succeeded,
     TransferToAccount,
     Unknown,
@@ -50,11 +52,14 @@ from dusangire.testing.promises import (
     a_network,
     a_status_check,
     an_end_of_its_own,
+    kept_methods,
     partial_refunds,
     promise,
     promises,
     refunds,
+    repeatable_refunds,
     webhooks,
+    withdrawals,
 )
 from dusangire.testing.stand import Case, Payer, Stand, load
 
@@ -85,7 +90,10 @@ class GatewayContract:
     amounts: ClassVar[tuple[int, ...]] = (115, 1_999, 123_457)
 
     async def payer_acts(self, stand: Stand, case: Case) -> None:
-        """What the payer does after the next action, where input alone does not decide it."""
+        """What the payer does after the next action, where input alone does not decide it.
+
+        The provider may refuse it, when the payment was withdrawn: then there is nothing to do.
+        """
 
     # ── Money ────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,6 +165,31 @@ class GatewayContract:
 
         paid = await stand.paid()
         assert len(paid) == 2, f"Two keys at once moved money {len(paid)} times: {paid}"
+
+    @promise("Money", kept_methods, a_network)
+    async def test_charging_a_kept_method_again_moves_money_once(self, stand: Stand) -> None:
+        """A payer who comes back is charged exactly, and the same attempt charged twice pays once.
+
+        Troubleshooting: give Succeeded(token=...) when `attempt.keeps_method` and the provider
+        sent a token, and send `attempt.reference` as the charge's own id or idempotency key.
+        """
+        token = await self._kept(stand)
+        before = len(await stand.paid())
+        case = self._case(stand, _DISTINCT)
+
+        await case.charge(token)
+        again = await case.charge(token)
+        await stand.quiet()
+
+        assert not isinstance(again, Failed | NotSent), f"A repetition gave {again}."
+        paid = (await stand.paid())[before:]
+        assert len(paid) == 1, f"One key moved money {len(paid)} times: {paid}"
+        assert paid[0].moves == 1, f"One key moved money {paid[0].moves} times."
+        wanted = case.attempt.amount
+        assert paid[0].amount == wanted.amount, f"{wanted} arrived as {paid[0].amount}."
+        if stand.plugin.implements("check_payment"):
+            outcome = await case.settle()
+            assert isinstance(outcome, Succeeded), f"It was charged, and the status is {outcome}."
 
     # ── Endings ──────────────────────────────────────────────────────────────────────────────────
 
@@ -251,11 +284,43 @@ class GatewayContract:
         assert case.payment.status is status, f"{status} became {case.payment.status}."
         assert case.state.status is not AttemptStatus.REVERSED, "The end was taken back."
 
+    @promise("Endings", withdrawals, a_network)
+    async def test_what_is_withdrawn_cannot_be_paid_any_more(self, stand: Stand) -> None:
+        """Failed(CANCELLED) is said when no money can move any more; in doubt it is not said.
+
+        The payer tries to pay after the withdrawal, and the answer to another one is lost.
+
+        Troubleshooting: give CANCELLED for the provider's own "it is withdrawn" and for nothing
+        else: not because the request was sent, and not when its answer was lost (Unknown). In
+        your simulator, what is withdrawn cannot be paid.
+        """
+        await self._warm(stand)
+        await stand.control("settings", mode="manual")
+        case, doubtful = self._case(stand), self._case(stand)
+        await case.initiate()
+        await doubtful.initiate()
+        before = len(await stand.paid())
+
+        outcome = await case.cancel()
+        await stand.approve(case)
+        await self.payer_acts(stand, case)
+        await stand.quiet(case.reference)
+        paid = len(await stand.paid()) - before
+        with stand.line_().broken(REPLY_CUT):
+            lost = await stand.plugin.cancel_payment(stand.gateway, doubtful.attempt)
+
+        if isinstance(outcome, Failed):
+            assert outcome.code is FailureCode.CANCELLED, f"A withdrawal gave {outcome}."
+            assert not paid, f"It says {outcome}, and then money moved."
+        assert not isinstance(lost, Failed | Succeeded), (
+            f"A withdrawal nobody answered gave {lost}."
+        )
+
     # ── The wire ─────────────────────────────────────────────────────────────────────────────────
 
     @promise("The wire", a_network)
     async def test_a_lost_reply_is_unknown_not_failed(self, stand: Stand) -> None:
-        """The request was processed and the answer lost: Unknown, for payment, status and refund.
+        """The request was processed and the answer lost: Unknown, for payment and status.
 
         Troubleshooting: only an error before the first byte left is NotSent (ConnectError,
         ConnectTimeout, PoolTimeout). ReadError, RemoteProtocolError and ReadTimeout are Unknown.
@@ -271,13 +336,27 @@ class GatewayContract:
                 with stand.line_().broken(trouble):
                     outcome = await case.ask()
                 assert isinstance(outcome, Unknown), f"{trouble} after a question: {outcome}"
-        if stand.plugin.implements("refund_payment"):
+
+    @promise("The wire", kept_methods, a_network)
+    async def test_a_lost_reply_to_a_charge_is_unknown_not_failed(self, stand: Stand) -> None:
+        """A kept method was charged and the answer lost: Unknown, and the status tells the truth.
+
+        Troubleshooting: as for a payment. Translate errors of `charge_token` with the same code.
+        """
+        token = await self._kept(stand)
+        for trouble in (REPLY_CUT, REPLY_CLOSED):
+            before = len(await stand.paid())
+            case = self._case(stand)
+            with stand.line_().broken(trouble, await stand.money_asked()):
+                outcome = await case.charge(token)
             await stand.quiet()
-            await case.settle()
-            with stand.line_().broken(REPLY_CUT, await stand.money_asked()):
-                refund = stand.refund(case, _PRICE)
-                outcome = await stand.plugin.refund_payment(stand.gateway, refund)
-            assert isinstance(outcome, Unknown), f"{REPLY_CUT} after a refund: {outcome}"
+
+            paid = len(await stand.paid()) - before
+            assert isinstance(outcome, Unknown), f"{trouble} after a charge: {outcome}"
+            assert paid == 1, f"{trouble} after a charge, and money moved {paid} times."
+            if stand.plugin.implements("check_payment"):
+                asked = await case.settle()
+                assert isinstance(asked, Succeeded), f"It was charged, and the status is {asked}."
 
     @promise("The wire", a_network, a_status_check)
     async def test_after_a_lost_reply_status_tells_the_truth(self, stand: Stand) -> None:
@@ -504,15 +583,38 @@ class GatewayContract:
         assert await stand.given_back() == case.attempt.amount.amount
 
     @promise("Refunds", refunds, a_network)
+    async def test_a_lost_refund_answer_is_unknown_and_never_sent_again(self, stand: Stand) -> None:
+        """Paid out, and the answer lost: Unknown; nothing says afterwards that it may be repeated.
+
+        NotSent, from `refund_payment` or `check_refund`, is what lets core send a refund again.
+
+        Troubleshooting: repeat nothing yourself. Only an error before the first byte left is
+        NotSent. Where `check_refund` cannot find out, it gives Unknown, and a person looks.
+        """
+        case = await self._paid(stand)
+        refund = self._refund(stand, case)
+
+        with stand.line_().broken(REPLY_CUT, await stand.money_asked()):
+            outcome = await stand.plugin.refund_payment(stand.gateway, refund)
+        await stand.quiet()
+        back = await stand.refunded()
+
+        assert isinstance(outcome, Unknown), f"{REPLY_CUT} after a refund: {outcome}"
+        assert back == [1], f"One lost answer, and money went back {sum(back)} times."
+        if stand.plugin.implements("check_refund"):
+            asked = await stand.plugin.check_refund(stand.gateway, refund)
+            assert not isinstance(asked, Failed | NotSent), f"It was paid, and is told as {asked}."
+            assert await stand.refunded() == back, "Asking paid it again."
+
+    @promise("Refunds", refunds, repeatable_refunds, a_network)
     async def test_repeating_a_refund_key_pays_once(self, stand: Stand) -> None:
         """The same refund, asked for again, goes back once.
 
-        Troubleshooting: send `refund.reference` as the provider's key. Where the provider has no
-        keys for refunds, ask it for the refunds of the payment first.
+        Troubleshooting: send `refund.reference` as the provider's key. A provider without keys
+        for refunds is described with `repeatable_refunds=False`: then no machine repeats one.
         """
         case = await self._paid(stand)
-        whole = not stand.plugin.description.partial_refunds
-        refund = stand.refund(case, _PRICE if whole else 2_000)
+        refund = self._refund(stand, case)
 
         await stand.give_back(refund)
         again = await stand.give_back(refund)
@@ -526,14 +628,15 @@ class GatewayContract:
     async def test_a_refused_refund_has_a_reason(self, stand: Stand) -> None:
         """A refund that the provider refuses is Failed, with words and with the provider's code.
 
-        Troubleshooting: as for declines. Map the provider's words for refunds too.
+        Troubleshooting: as for declines. Map the provider's words for refunds too: a code that is
+        in no table makes a refusal Unknown, and nobody learns why.
         """
         case = await self._paid(stand)
 
         outcome = await stand.give_back(stand.refund(case, _PRICE + 1))
 
         if isinstance(outcome, Succeeded):
-            pytest.skip("nothing was refused; test_never_more_than_was_paid_goes_back judges that")
+            return  # nothing was refused: test_never_more_than_was_paid_goes_back judges that
         assert isinstance(outcome, Failed), f"A refused refund gave {outcome}. {stand.crashes}"
         assert outcome.message.strip(), "A refusal needs words that a person can read."
         assert outcome.gateway_code or outcome.code is not FailureCode.OTHER, (
@@ -555,11 +658,11 @@ class GatewayContract:
         message or into plugin_data, and send tokens in headers, never in a URL.
         """
         caplog.set_level(0)
-        seen = await manners.everything_seen(stand, self.approves, self.declines, _PRICE)
+        payers = [payer for payer in (self.approves, self.declines) if payer]
+        seen = await manners.everything_seen(stand, payers, _PRICE, partial(self.payer_acts, stand))
         seen["the log"] = caplog.text
         seen["standard output"], seen["standard error"] = capsys.readouterr()
 
-        payers = [payer for payer in (self.approves, self.declines) if payer]
         for what, secret in manners.secrets_of(stand, payers, self.never_seen):
             places = [place for place, text in seen.items() if secret in text]
             assert not places, f"{what} can be seen in {', '.join(places)}."
@@ -632,6 +735,10 @@ class GatewayContract:
         await case.settle()
         return case
 
+    def _refund(self, stand: Stand, case: Case) -> Refund:
+        """One that could be paid twice, where the provider takes parts."""
+        return stand.refund(case, 2_000 if stand.plugin.description.partial_refunds else _PRICE)
+
     async def _warm(self, stand: Stand) -> None:
         """A first payment, so that what breaks next is the payment and not the login."""
         case = await self._initiated(stand)
@@ -639,6 +746,18 @@ class GatewayContract:
             await case.settle()
         if stand.plugin.implements("refund_payment"):
             await stand.plugin.refund_payment(stand.gateway, stand.refund(case, _PRICE))
+
+    async def _kept(self, stand: Stand) -> str:
+        """The token of a payer who agreed to have the method kept."""
+        case = stand.case(
+            self.approves, Money(_PRICE, stand.gateway.config.currency), keeps_method=True
+        )
+        await case.initiate()
+        await self.payer_acts(stand, case)
+        outcome = await case.settle()
+        assert isinstance(outcome, Succeeded), f"An approval gave {outcome}."
+        assert outcome.token, "The payer agreed to have the method kept, and there is no token."
+        return outcome.token.secret
 
     async def _initiated_on_broken_line(self, stand: Stand, trouble: Trouble) -> Outcome:
         known = len(await stand.truth())

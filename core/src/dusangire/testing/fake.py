@@ -7,7 +7,7 @@ that provider behind HTTP, so that the contract's promises about the wire hold f
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +31,7 @@ from dusangire.gateway import (
     Heard,
     NotSent,
     Outcome,
+    PaymentToken,
     Refund,
     Reply,
     Succeeded,
@@ -63,6 +64,7 @@ REASONS: Mapping[str, tuple[FailureCode, str]] = {
     "WITHDRAWN": (FailureCode.CANCELLED, "The request was withdrawn."),
     "TOO_MUCH": (FailureCode.AMOUNT_OUT_OF_LIMITS, "That is more than what was paid."),
     "NOT_PAID": (FailureCode.OTHER, "The payment did not succeed, so nothing can go back."),
+    "NO_CARD": (FailureCode.CARD_DECLINED, "The provider does not know this card any more."),
     "BAD_KEY": (FailureCode.GATEWAY_CONFIGURATION, "The provider refuses the api_key."),
 }
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -116,18 +118,13 @@ class FakeGateway:
 
     @hookimpl
     async def initiate_payment(self, gateway: Configured, attempt: Attempt) -> Outcome:
-        if attempt.amount.currency != gateway.config.currency:
-            return Failed(
-                code=FailureCode.GATEWAY_CONFIGURATION,
-                message=f"This account takes {gateway.config.currency} only.",
-            )
-        try:
-            answer = await self.ask(
-                gateway, "POST", "/payments", self.payment_body(gateway, attempt)
-            )
-        except httpx.HTTPError as error:
-            return self.outcome_without_answer(error)
-        return self.outcome_of_create(answer, self.accepted(attempt))
+        body = self.payment_body(gateway, attempt)
+        return await self.begin(gateway, attempt, body, self.outcome_without_answer)
+
+    @hookimpl
+    async def charge_token(self, gateway: Configured, attempt: Attempt, token: str) -> Outcome:
+        body = {**_body(gateway, attempt), "phone": None, "token": token}
+        return await self.begin(gateway, attempt, body, _without_answer)
 
     @hookimpl
     async def check_payment(self, gateway: Configured, attempt: Attempt) -> Outcome:
@@ -138,7 +135,7 @@ class FakeGateway:
         try:
             answer = await self.ask(gateway, "POST", f"/payments/{attempt.reference}/cancel", {})
         except httpx.HTTPError as error:
-            return Unknown(cause=_words(error))
+            return self.withdrawal_without_answer(error)
         return self.outcome_of_status(answer, attempt.amount)
 
     @hookimpl
@@ -146,7 +143,7 @@ class FakeGateway:
         try:
             answer = await self.ask(gateway, "POST", "/refunds", self.refund_body(refund))
         except httpx.HTTPError as error:
-            return self.outcome_without_answer(error)
+            return self.refund_without_answer(error)
         return self.outcome_of_create(answer, Accepted())
 
     @hookimpl
@@ -178,13 +175,7 @@ class FakeGateway:
     # ── the provider's words ─────────────────────────────────────────────────────────────────────
 
     def payment_body(self, gateway: Configured, attempt: Attempt) -> dict[str, JSON]:
-        return {
-            "reference": attempt.reference,
-            "amount": f"{attempt.amount.amount:f}",
-            "currency": attempt.amount.currency,
-            "phone": attempt.phone,
-            "webhook_url": gateway.webhook_url,
-        }
+        return _body(gateway, attempt)
 
     def refund_body(self, refund: Refund) -> dict[str, JSON]:
         return {
@@ -228,12 +219,22 @@ class FakeGateway:
                 except (CallerError, ArithmeticError, KeyError, TypeError, ValueError):
                     return Unknown(cause="an amount that cannot be read")
                 return Succeeded(
-                    amount=amount, reference=reference, gateway_transaction_id=told.get("id")
+                    amount=amount,
+                    reference=reference,
+                    gateway_transaction_id=told.get("id"),
+                    token=self.token_of(told),
                 )
             case "REFUSED":
                 return self.failed(str(told.get("reason")), reference)
             case _:
                 return self.outcome_of_unknown_word(str(word), reference)
+
+    def token_of(self, told: Mapping[str, JSON]) -> PaymentToken | None:
+        """What charges this payer again, if they agreed to have it kept."""
+        token, phone = told.get("token"), str(told.get("phone"))
+        if not isinstance(token, str):
+            return None
+        return PaymentToken(secret=token, label=f"Fake •••• {phone[-4:]}")
 
     def outcome_of_unknown_word(self, word: str, reference: str) -> Outcome:
         return Accepted(reference=reference, unmapped=word)
@@ -247,8 +248,12 @@ class FakeGateway:
         return Unknown(cause=f"the provider answered {answer.status_code}")
 
     def outcome_without_answer(self, error: httpx.HTTPError) -> Outcome:
-        if isinstance(error, _NEVER_LEFT):
-            return NotSent(cause=_words(error))
+        return _without_answer(error)
+
+    def refund_without_answer(self, error: httpx.HTTPError) -> Outcome:
+        return _without_answer(error)
+
+    def withdrawal_without_answer(self, error: httpx.HTTPError) -> Outcome:
         return Unknown(cause=_words(error))
 
     def failed(self, word: str, reference: str | None) -> Failed:
@@ -264,6 +269,24 @@ class FakeGateway:
         return told if isinstance(told, dict) else None
 
     # ── the wire ─────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(
+        self,
+        gateway: Configured,
+        attempt: Attempt,
+        body: Mapping[str, JSON],
+        without_answer: Callable[[httpx.HTTPError], Outcome],
+    ) -> Outcome:
+        if attempt.amount.currency != gateway.config.currency:
+            return Failed(
+                code=FailureCode.GATEWAY_CONFIGURATION,
+                message=f"This account takes {gateway.config.currency} only.",
+            )
+        try:
+            answer = await self.ask(gateway, "POST", "/payments", body)
+        except httpx.HTTPError as error:
+            return without_answer(error)
+        return self.outcome_of_create(answer, self.accepted(attempt))
 
     async def check(self, gateway: Configured, path: str, asked: Money) -> Outcome:
         try:
@@ -328,6 +351,23 @@ def sign(config: FakeConfig, told: JSON) -> str:
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     key = config.webhook_key.get_secret_value().encode()
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _body(gateway: Configured, attempt: Attempt) -> dict[str, JSON]:
+    return {
+        "reference": attempt.reference,
+        "amount": f"{attempt.amount.amount:f}",
+        "currency": attempt.amount.currency,
+        "phone": attempt.phone,
+        "keep": attempt.keeps_method,
+        "webhook_url": gateway.webhook_url,
+    }
+
+
+def _without_answer(error: httpx.HTTPError) -> Outcome:
+    if isinstance(error, _NEVER_LEFT):
+        return NotSent(cause=_words(error))
+    return Unknown(cause=_words(error))
 
 
 def _words(error: Exception) -> str:

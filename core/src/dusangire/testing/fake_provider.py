@@ -54,7 +54,7 @@ class _Refused(Exception):
 
 
 class FakeProvider:
-    """`app` is its API, `simulation` its memory.
+    """`app` is its API, `simulation` its memory; `cards`: whose phone a token it gave out charges.
 
     POST /token · POST /payments · GET /payments/{reference} · POST /payments/{reference}/cancel
     POST /refunds · GET /refunds/{reference}
@@ -70,6 +70,8 @@ class FakeProvider:
     ) -> None:
         self.config = gateway.config
         self.limits_refunds = limits_refunds
+        self.cards: dict[str, str] = {}
+        self._keeping: set[str] = set()
         self.simulation = Simulation(
             name="Fake Pay",
             color="#7A5AF8",
@@ -109,6 +111,12 @@ class FakeProvider:
         asked = await self._asked(request)
         if (known := self._known(asked)) is not None:
             return self._answer(known)
+        if "token" in asked:
+            if asked["token"] not in self.cards:
+                raise _Refused(422, "NO_CARD")
+            asked["phone"] = self.cards[asked["token"]]
+        if asked.get("keep"):
+            self._keeping.add(asked["reference"])
         return self._begin("payment", asked, self._story(asked), party=asked["phone"])
 
     async def _take_refund(self, request: Request) -> Response:
@@ -206,25 +214,34 @@ class FakeProvider:
         return transaction
 
     def _answer(self, transaction: Transaction, status: int = 200) -> Response:
-        return JSONResponse(_told(transaction), status_code=status)
+        return JSONResponse(self._told(transaction), status_code=status)
 
     def _webhook(self, transaction: Transaction) -> Webhook:
-        told = _told(transaction)
+        told = self._told(transaction)
         return Webhook(
             body=json.dumps({"event": told, "signature": sign(self.config, told)}).encode()
         )
 
+    def _told(self, transaction: Transaction) -> dict[str, JSON]:
+        told = {
+            "id": transaction.gateway_transaction_id,
+            "reference": transaction.reference,
+            "amount": transaction.amount,
+            "currency": transaction.currency,
+            "phone": transaction.party,
+            "status": _WORDS[transaction.status],
+            "reason": transaction.note or transaction.reason,
+        }
+        if transaction.reference in self._keeping and transaction.status is Status.SUCCEEDED:
+            told["token"] = self._card(transaction.party)
+        return told
 
-def _told(transaction: Transaction) -> dict[str, JSON]:
-    return {
-        "id": transaction.gateway_transaction_id,
-        "reference": transaction.reference,
-        "amount": transaction.amount,
-        "currency": transaction.currency,
-        "phone": transaction.party,
-        "status": _WORDS[transaction.status],
-        "reason": transaction.note or transaction.reason,
-    }
+    def _card(self, phone: str) -> str:
+        """The same payer has the same token."""
+        known = {owner: token for token, owner in self.cards.items()}
+        token = known.get(phone) or f"fake-card-{secrets.token_hex(16)}"
+        self.cards[token] = phone
+        return token
 
 
 async def _say_no(_request: Request, error: Exception) -> Response:

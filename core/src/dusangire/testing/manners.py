@@ -5,7 +5,7 @@ import importlib
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,17 @@ import phonenumbers
 
 from dusangire.errors import WebhookRejected
 from dusangire.exchanges import recording
-from dusangire.gateway import Accepted, Failed, Gateway, NotSent, Outcome, Unknown
+from dusangire.gateway import (
+    Accepted,
+    Failed,
+    Gateway,
+    NotSent,
+    Outcome,
+    PaymentToken,
+    Succeeded,
+    Unknown,
+)
+from dusangire.masking import mask_json, spellings
 from dusangire.money import Money
 from dusangire.phone import parse_phone
 from dusangire.testing.line import NONSENSE, REPLY_CUT, nobody_listens
@@ -25,19 +35,29 @@ _LONG_ENOUGH = 6
 
 
 async def everything_seen(
-    stand: Stand, approves: Payer, declines: Payer | None, price: int
+    stand: Stand, payers: Iterable[Payer], price: int, acts: Callable[[Case], Awaitable[None]]
 ) -> dict[str, str]:
-    """A good day and some bad ones, and every text that was left behind, by place."""
+    """A good day and some bad ones, and every text that was left behind, by place.
+
+    payers: the first of them pays. acts: what a payer does after the next action.
+    """
     amount = Money(price, stand.gateway.config.currency)
+    first, *others = payers
     texts: list[str] = []
+    exchanges: list[Any] = []
+    if stand.plugin.implements("charge_token"):
+        texts, exchanges = await _a_return(
+            stand, stand.case(first, amount, keeps_method=True), acts
+        )
     with recording() as recorded:
-        for payer in filter(None, (approves, declines)):
-            texts += await _a_day(stand, stand.case(payer, amount))
+        for payer in (first, *others):
+            texts += await _a_day(stand, stand.case(payer, amount), acts)
         if stand.line:
-            texts += await _bad_days(stand, approves, amount)
+            texts += await _bad_days(stand, first, amount)
         texts.append((await stand.plugin.test_gateway(stand.gateway)).message)
+    exchanges += [asdict(one) for one in recorded.exchanges]
     return {
-        "what core keeps of the exchanges": _json([asdict(one) for one in recorded.exchanges]),
+        "what core keeps of the exchanges": _json(exchanges),
         "the gateway's log": _json(stand.logged),
         "messages, causes or plugin_data": _json(texts),
         "what a webhook is answered": _json(list(_replies(stand))),
@@ -53,6 +73,8 @@ def secrets_of(
             yield "A secret of the config", secret
     for token in _tokens(stand):
         yield "An access token", token
+    for token in stand.kept:
+        yield "A payer's token", token
     for payer in payers:
         if "phone" in payer:
             number = phonenumbers.parse(parse_phone(payer["phone"]))
@@ -61,9 +83,10 @@ def secrets_of(
         yield f"String {place} of never_seen", other
 
 
-async def _a_day(stand: Stand, case: Case) -> list[str]:
+async def _a_day(stand: Stand, case: Case, acts: Callable[[Case], Awaitable[None]]) -> list[str]:
     plugin, gateway = stand.plugin, stand.gateway
     texts = [_text(await case.initiate())]
+    await acts(case)
     if plugin.implements("check_payment"):
         texts.append(_text(await case.settle()))
     if plugin.implements("refund_payment") and case.paid:
@@ -74,6 +97,24 @@ async def _a_day(stand: Stand, case: Case) -> list[str]:
         texts.append(_text(await case.cancel()))
     failed = await plugin.check_payer(gateway, case.attempt)
     return texts if failed is None else [*texts, _text(failed)]
+
+
+async def _a_return(
+    stand: Stand, case: Case, acts: Callable[[Case], Awaitable[None]]
+) -> tuple[list[str], list[Any]]:
+    """A payer has the method kept and comes back: texts, and exchanges as core keeps them."""
+    await case.initiate()
+    await acts(case)
+    with recording() as recorded:
+        texts = [_text(await case.settle())]
+    # Core knows the token by then, and hides it in the answer that brought it.
+    brought = [asdict(one) for one in recorded.exchanges]
+    exchanges: list[Any] = mask_json(brought, spellings(*stand.kept))
+    with recording() as recorded:
+        for token in sorted(stand.kept):
+            again = stand.case({}, case.attempt.amount)
+            texts += [_text(await again.charge(token)), _text(await again.ask())]
+    return texts, exchanges + [asdict(one) for one in recorded.exchanges]
 
 
 async def _bad_days(stand: Stand, payer: Payer, amount: Money) -> list[str]:
@@ -96,6 +137,8 @@ async def _a_call(stand: Stand, gateway: Gateway[Any], payer: Payer, amount: Mon
     texts = [_text(await stand.plugin.initiate_payment(gateway, case.attempt))]
     if stand.plugin.implements("check_payment"):
         texts.append(_text(await stand.plugin.check_payment(gateway, case.attempt)))
+    charges = [stand.case({}, amount).charge(token, gateway) for token in stand.kept]
+    texts += [_text(await charge) for charge in charges]
     texts.append((await stand.plugin.test_gateway(gateway)).message)
     return texts
 
@@ -109,6 +152,8 @@ def _text(outcome: Outcome) -> str:
             return _json([message, code])
         case NotSent(cause=cause) | Unknown(cause=cause):
             return cause
+        case Succeeded(token=PaymentToken(label=label)):
+            return label
         case _:
             return ""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from inspect import getdoc
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +53,23 @@ def refunds(plugin: Plugin) -> str | None:
     return _hook(plugin, "refund_payment", "gives no money back by itself")
 
 
+def repeatable_refunds(plugin: Plugin) -> str | None:
+    """a refund sent twice is paid once (`repeatable_refunds`)"""
+    if plugin.description.repeatable_refunds:
+        return None
+    return f"{plugin.description.name} may pay a refund twice that is sent twice, so none ever is"
+
+
+def withdrawals(plugin: Plugin) -> str | None:
+    """it takes a request back (`cancel_payment`)"""
+    return _hook(plugin, "cancel_payment", "takes no request back")
+
+
+def kept_methods(plugin: Plugin) -> str | None:
+    """it charges payers who come back (`charge_token`)"""
+    return _hook(plugin, "charge_token", "keeps no payment method for the next time")
+
+
 def partial_refunds(plugin: Plugin) -> str | None:
     """it gives a part back (`partial_refunds`)"""
     if plugin.description.partial_refunds:
@@ -86,13 +104,25 @@ class Promise:
 
 
 def promise(group: str, *needs: Need) -> Callable[[TestT], TestT]:
-    """Makes a coroutine a promise of `group`, which applies where all `needs` are met."""
+    """Makes a coroutine a promise of `group`, which applies where all `needs` are met.
+
+    `needs` alone decide, so that a table of what applies can be made without running anything:
+    what skips itself on the way fails.
+    """
 
     def decorate(test: TestT) -> TestT:
         assert group in GROUPS
         meaning = (getdoc(test) or "").split("\n\n")[0].replace("\n", " ")
-        test.promise = Promise(test.__name__, group, needs, meaning)  # type: ignore[attr-defined]
-        marked: TestT = pytest.mark.asyncio(test)
+
+        @wraps(test)
+        async def keeps(*arguments: Any, **named: Any) -> None:
+            try:
+                await test(*arguments, **named)
+            except pytest.skip.Exception as skipped:
+                pytest.fail(f"It applies, and yet it was skipped: {skipped}")
+
+        keeps.promise = Promise(test.__name__, group, needs, meaning)  # type: ignore[attr-defined]
+        marked: TestT = pytest.mark.asyncio(keeps)
         return marked
 
     return decorate

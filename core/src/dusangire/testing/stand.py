@@ -44,7 +44,7 @@ from dusangire.lifecycle import (
     TransactionKind,
     decide,
 )
-from dusangire.masking import mask_log
+from dusangire.masking import hiding, mask_log
 from dusangire.money import Money
 from dusangire.phone import parse_phone
 from dusangire.plugins import Capability, Plugin, Plugins
@@ -142,6 +142,14 @@ class Case:
         self.hear(outcome, TransactionKind.INITIATE)
         return outcome
 
+    async def charge(self, token: str, gateway: Gateway[Any] | None = None) -> Outcome:
+        """Initiates it with a kept method."""
+        plugin, gateway = self.stand.plugin, gateway or self.stand.gateway
+        with hiding(token):
+            outcome = await plugin.charge_token(gateway, self.attempt, token)
+        self.hear(outcome, TransactionKind.INITIATE)
+        return outcome
+
     async def ask(self, gateway: Gateway[Any] | None = None) -> Outcome:
         plugin, gateway = self.stand.plugin, gateway or self.stand.gateway
         outcome = await plugin.check_payment(gateway, self.attempt)
@@ -173,6 +181,8 @@ class Case:
         if isinstance(outcome, Accepted) and outcome.plugin_data:
             self.attempt = replace(self.attempt, plugin_data=outcome.plugin_data)
         if isinstance(outcome, Succeeded):
+            if outcome.token:
+                self.stand.kept.add(outcome.token.secret)
             self.attempt = replace(
                 self.attempt, gateway_transaction_id=outcome.gateway_transaction_id
             )
@@ -185,6 +195,7 @@ class Stand:
 
     line: None for a plugin without a simulator.
     logged: what went through the gateway's logger, masked as core masks it.
+    kept: tokens that charge a payer again, as the provider gave them out.
     """
 
     plugin: Plugin
@@ -194,6 +205,7 @@ class Stand:
     received: list[WebhookRequest] = field(default_factory=list)
     _simulator: httpx.AsyncClient | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    kept: set[str] = field(default_factory=set)
 
     @classmethod
     @asynccontextmanager
@@ -219,7 +231,8 @@ class Stand:
                 return Answer(status=200)
 
             webhook_url = None
-            if reachable:
+            # As in core: who does not listen has no address to give away.
+            if reachable and plugin.implements("read_webhook"):
                 webhook_url = await stack.enter_async_context(listen(catch)) + "/webhooks"
             values: Mapping[str, JSON] = {
                 **(plugin.description.example_config or {}),
@@ -247,7 +260,7 @@ class Stand:
 
     # ── a payment ────────────────────────────────────────────────────────────────────────────────
 
-    def case(self, payer: Payer, amount: Money) -> Case:
+    def case(self, payer: Payer, amount: Money, *, keeps_method: bool = False) -> Case:
         """A payment that nobody has asked for yet."""
         given = dict(payer)
         phone, email = given.pop("phone", None), given.pop("email", None)
@@ -261,6 +274,7 @@ class Stand:
             email=email,
             description="Two bags of coffee",
             return_url="https://shop.example.rw/thanks",
+            keeps_method=keeps_method,
             details=details.model_dump(mode="json"),
         )
         state = AttemptState(
@@ -367,6 +381,17 @@ class Stand:
         """All that went back, in major units."""
         refunds = [moved for moved in await self.truth() if moved.is_refund]
         return sum((moved.amount * moved.moves for moved in refunds), Decimal(0))
+
+    async def refunded(self) -> list[int]:
+        """How many times each refund moved money."""
+        return [moved.moves for moved in await self.truth() if moved.is_refund and moved.moves]
+
+    async def approve(self, case: Case) -> None:
+        """The payer taps on "approve", if there is anything to tap on."""
+        assert self._simulator is not None
+        decision = {"reference": case.reference, "decision": "approve"}
+        answer = await self._simulator.post("/_control/decide", json=decision)
+        assert answer.status_code < 500, f"The simulator answered {answer.status_code}."
 
     async def control(self, path: str, **values: JSON) -> None:
         """Posts to the simulator's control API."""
