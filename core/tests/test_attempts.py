@@ -26,15 +26,17 @@ from dusangire.gateway import (
     Outcome,
     PayInPerson,
     Succeeded,
+    TransferToAccount,
     Unknown,
 )
-from dusangire.intake import MethodInput
+from dusangire.intake import ConfirmPayment, MethodInput
 from dusangire.lifecycle import PAYMENT_MOVES, PaymentStatus, TransactionKind
 from dusangire.money import Money
 from dusangire.phone import PhoneNumber
 
 DECLINED = Failed(code=FailureCode.DECLINED_BY_PAYER, message="The payer said no.")
 TIMED_OUT = Failed(code=FailureCode.PAYER_TIMEOUT, message="The payer did not answer.")
+WITHDRAWN = Failed(code=FailureCode.CANCELLED, message="withdrawn")
 
 
 async def pays(attempt: Attempt) -> Outcome:
@@ -259,6 +261,16 @@ async def test_a_success_is_written_whatever_stands_beside_it(
         Accepted(unmapped="ODD\x00\ud800" + "x" * 5_000),
         Accepted(plugin_data={"a\x00": "\ud800\x00", "n": 2**70, "deep": [[[[1]]]]}),
         Accepted(next_action=PayInPerson(message="\x00\ud800", amount=AMOUNT)),
+        Accepted(
+            next_action=TransferToAccount(
+                bank_name="\x00",
+                account_name="\ud800",
+                account_number="1",
+                reference="RF\x00",
+                amount=AMOUNT,
+                instructions={"en": "\x00\ud800"},
+            )
+        ),
         Unknown(cause="\x00\ud800"),
         NotSent(cause="\x00\ud800", retry_after=timedelta.max),
         NotSent(cause="early", retry_after=timedelta.min),
@@ -652,10 +664,10 @@ async def test_a_late_success_is_taken_and_flagged(shop: Shop, end: str) -> None
     created = await shop.create()
     if end == "FAILED":
         shop.script.says("check", TIMED_OUT)
+    shop.script.says("cancel", WITHDRAWN)
     if end == "EXPIRED":
         shop.clock.forward(hours=25)
     if end == "CANCELLED":
-        shop.script.says("cancel", Failed(code=FailureCode.CANCELLED, message="withdrawn"))
         await payments.cancel_payment(shop.core, OPERATOR, created.payment.id, "sold out")
     else:
         await shop.work_now()
@@ -742,26 +754,128 @@ async def test_an_unknown_word_stays_pending_and_is_flagged_once(shop: Shop) -> 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_expiry_asks_first_and_a_payer_who_paid_has_paid(shop: Shop) -> None:
+class Prompt(Script):
+    """A gateway that cannot take back what it asked the payer."""
+
+    cancel_payment = None  # type: ignore[assignment]
+
+
+async def test_expiry_asks_first_and_a_payer_who_paid_has_paid(tmp_path: Path, url: str) -> None:
+    async with open_shop(tmp_path, url, script=Prompt()) as shop:
+        created = await shop.create()
+        shop.clock.forward(hours=25)
+        shop.script.says("check", pays)
+
+        await shop.work_now()
+
+        payment = await shop.payment(created.payment.id)
+        assert (payment["status"], payment["needs_attention"]) == ("SUCCEEDED", "[]")
+
+
+async def test_a_pending_payment_expires_after_one_more_question(tmp_path: Path, url: str) -> None:
+    async with open_shop(tmp_path, url, script=Prompt()) as shop:
+        created = await shop.create()
+        shop.clock.forward(hours=25)
+
+        await shop.work_now()
+
+        payment = await shop.payment(created.payment.id)
+        assert (payment["status"], payment["failure_code"]) == ("EXPIRED", "EXPIRED")
+        assert shop.script.called("check") == shop.script.called("initiate")
+
+
+async def test_what_can_be_taken_back_is_withdrawn_when_its_time_is_over(shop: Shop) -> None:
     created = await shop.create()
     shop.clock.forward(hours=25)
-    shop.script.says("check", pays)
-
-    await shop.work_now()
-
-    payment = await shop.payment(created.payment.id)
-    assert (payment["status"], payment["needs_attention"]) == ("SUCCEEDED", "[]")
-
-
-async def test_a_pending_payment_expires_after_one_more_question(shop: Shop) -> None:
-    created = await shop.create()
-    shop.clock.forward(hours=25)
+    shop.script.says("cancel", WITHDRAWN)
 
     await shop.work_now()
 
     payment = await shop.payment(created.payment.id)
     assert (payment["status"], payment["failure_code"]) == ("EXPIRED", "EXPIRED")
-    assert shop.script.called("check") == shop.script.called("initiate")
+    assert (await shop.attempt(created.payment.id))["status"] == "EXPIRED"
+    assert shop.script.called("cancel") == shop.script.called("initiate")
+    assert shop.script.called("check") == []
+    [*_, last] = await shop.log(created.payment.id)
+    assert (last["kind"], last["outcome"]) == ("CANCEL", "expired: withdrawn at the gateway")
+
+
+async def test_before_its_time_is_over_nothing_is_withdrawn(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.forward(hours=23)
+
+    await shop.work_now()
+
+    assert shop.script.called("cancel") == []
+
+
+async def test_a_withdrawal_that_comes_too_late_finds_the_money(shop: Shop) -> None:
+    created = await shop.create()
+    shop.clock.forward(hours=25)
+    shop.script.says("cancel", pays)
+
+    await shop.work_now()
+
+    payment = await shop.payment(created.payment.id)
+    assert (payment["status"], payment["captured"]) == ("SUCCEEDED", AMOUNT.minor)
+    assert payment["needs_attention"] == "[]"
+
+
+@pytest.mark.parametrize(
+    "answer", [Unknown(cause="lost"), NotSent(cause="refused"), RuntimeError("bug")], ids=repr
+)
+async def test_a_withdrawal_in_doubt_expires_nothing_and_comes_again(
+    shop: Shop, answer: Any
+) -> None:
+    created = await shop.create()
+    shop.clock.forward(hours=25)
+    shop.script.says("cancel", answer, WITHDRAWN)
+
+    await shop.work_now()
+    in_doubt = await shop.payment(created.payment.id)
+    await shop.work_now()
+    await shop.work_now()
+
+    assert in_doubt["status"] == "PENDING"
+    assert (await shop.payment(created.payment.id))["status"] == "EXPIRED"
+    assert [hook for hook, _ in shop.script.calls] == ["initiate", "cancel", "check", "cancel"]
+
+
+async def test_what_may_never_have_arrived_is_asked_about_before_it_is_withdrawn(
+    shop: Shop,
+) -> None:
+    shop.script.says("initiate", Unknown(cause="the reply was lost"))
+    created = await shop.create()
+    shop.clock.forward(hours=25)
+    shop.script.says("cancel", WITHDRAWN)
+
+    await shop.work_now()
+    await shop.work()
+
+    assert [hook for hook, _ in shop.script.calls] == ["initiate", "check", "cancel"]
+    assert (await shop.payment(created.payment.id))["status"] == "EXPIRED"
+
+
+async def test_cash_that_nobody_brought_expires_and_can_still_be_confirmed(shop: Shop) -> None:
+    soon = shop.clock() + timedelta(hours=1)
+    created = await shop.create(method=MethodInput(gateway="cash"), expires_at=soon)
+    shop.clock.forward(hours=2)
+
+    await shop.work_now()
+    expired = await shop.payment(created.payment.id)
+    again = await shop.work_now()
+    request = ConfirmPayment(
+        idempotency_key="key",
+        payment_id=created.payment.id,
+        amount="5000",
+        currency="RWF",
+        evidence="the courier's receipt",
+    )
+    late = await payments.confirm_payment(shop.core, OPERATOR, request)
+
+    assert (expired["status"], again) == ("EXPIRED", 0)
+    assert late.payment.status is PaymentStatus.SUCCEEDED
+    assert late.payment.needs_attention == ("LATE_SUCCESS",)
 
 
 @pytest.mark.parametrize(

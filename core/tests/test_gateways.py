@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from core.tests.conftest import Clock, Script, Shop, open_shop, until
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dusangire import hookimpl
 from dusangire.access import OPERATOR, Actor, Scope
@@ -69,6 +69,47 @@ async def save(shop: Shop, **changes: Any) -> Any:
         **changes,
     }
     return await shop.core.gateways.save(OPERATOR, **given)
+
+
+class Strict(Script):
+    """A gateway whose live keys are refused in test mode, and the other way round."""
+
+    @hookimpl
+    def describe_gateway(self) -> GatewayDescription:
+        return GatewayDescription(name="Strict", config=StrictConfig)
+
+
+class StrictConfig(GatewayConfig):
+    key: str
+
+    @field_validator("key")
+    @classmethod
+    def _of_this_environment(cls, key: str, info: ValidationInfo) -> str:
+        environment = (info.context or {}).get("environment")
+        if environment is not None and not key.startswith(environment.lower()):
+            raise ValueError(f"this is no {environment.lower()} key")
+        return key
+
+
+async def test_a_config_can_refuse_the_keys_of_the_other_environment(
+    tmp_path: Path, url: str
+) -> None:
+    async with open_shop(tmp_path, url, plugins={"strict": Strict()}) as shop:
+        with pytest.raises(CallerError) as refused:
+            await shop.save_gateway("strict", "strict", key="live-1")
+        saved = await shop.save_gateway("strict", "strict", key="test-1")
+
+        await shop.run(
+            "UPDATE gateway_account SET config = jsonb_set(config, '{key}', '\"live-1\"'), "
+            "version = version + 1 WHERE code = 'strict'"
+        )
+        await shop.core.gateways.reload()
+        opened = await shop.account("strict")
+
+    assert refused.value.code is ErrorCode.GATEWAY_CONFIGURATION
+    assert refused.value.field == ("config", "key")
+    assert saved.gateway is not None
+    assert (opened.plugin, opened.gateway) == (None, None)
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────
@@ -172,7 +213,8 @@ async def test_a_damaged_value_says_which_one_it_is(bank: Shop, blob: str) -> No
     account = await save(bank)
     await bank.run(
         "UPDATE gateway_account SET version = version + 1, "
-        "secrets = jsonb_set(secrets, '{client_secret}', to_jsonb($1::text)) WHERE code = 'savings'",
+        "secrets = jsonb_set(secrets, '{client_secret}', to_jsonb($1::text)) "
+        "WHERE code = 'savings'",
         blob,
     )
 
@@ -343,7 +385,8 @@ async def test_another_process_sees_the_change_within_seconds(bank: Shop) -> Non
     await save(bank)
     await bank.core.gateways.by_code("savings")
     await bank.run(
-        "UPDATE gateway_account SET name = 'Elsewhere', version = version + 1 WHERE code = 'savings'"
+        "UPDATE gateway_account SET name = 'Elsewhere', version = version + 1 "
+        "WHERE code = 'savings'"
     )
 
     async def seen() -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from dusangire.gateway import (
     WebhookRequest,
 )
 from dusangire.lifecycle import PaymentStatus
+from dusangire.masking import HIDDEN
 from dusangire.money import Money
 
 KEY = b"the provider's key"
@@ -209,6 +211,40 @@ async def test_secrets_in_headers_are_not_kept(shop: Shop) -> None:
 
 
 # ── once ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+CARD = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"reference": "R-1", "pan": CARD}, id="in a text"),
+        pytest.param({"reference": "R-1", "pan": 4111111111111111}, id="as a number"),
+        pytest.param({"reference": CARD}, id="as the reference"),
+        pytest.param({"reference": "R-1", "id": CARD}, id="as the id of the message"),
+        pytest.param(f'<pan ref="\xff">{CARD}</pan>'.encode("latin-1"), id="in what is no JSON"),
+    ],
+)
+async def test_no_card_number_is_kept_whatever_comes(shop: Shop, body: Any) -> None:
+    shop.script.reads = says(None, Trust.UNSIGNED)
+
+    await send(shop, message(body))
+    await shop.read_mail()
+
+    [row] = await shop.rows("SELECT * FROM gateway_webhook")
+    kept = row["body"].decode("latin-1") + str(row)
+    assert "4111111111111111" not in re.sub("[ -]", "", kept)
+    assert HIDDEN.encode() in row["body"]
+
+
+async def test_what_has_no_card_number_is_kept_byte_for_byte(shop: Shop) -> None:
+    shop.script.reads = says(None, Trust.UNSIGNED)
+    body = b'{"reference": "R-1", "at": 1700000000000, "odd": "\xff\xc3\xa9\x00"}'
+
+    await send(shop, message(body))
+
+    assert await shop.value("SELECT body FROM gateway_webhook") == body
 
 
 async def test_the_same_webhook_again_is_counted_and_acknowledged(shop: Shop) -> None:

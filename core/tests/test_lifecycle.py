@@ -1,7 +1,7 @@
 """The lifecycle: whatever gateways say, in whatever order, nothing impossible follows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -36,6 +36,8 @@ from dusangire.lifecycle import (
     Timing,
     TransactionKind,
     decide,
+    expired_if_withdrawn,
+    to_withdraw,
 )
 from dusangire.money import Money
 from dusangire.testing.stand import after
@@ -131,13 +133,17 @@ payments = st.builds(
 
 
 def tell(
-    story: Sequence[Said], payment: PaymentState = FIRST_PAYMENT, *, can_ask: bool = True
+    story: Sequence[Said],
+    payment: PaymentState = FIRST_PAYMENT,
+    *,
+    can_ask: bool = True,
+    can_withdraw: bool = False,
 ) -> list[Step]:
     """The decisions that follow from a story about one attempt."""
     attempt, now, steps = FIRST_ATTEMPT, NOON, []
     for said in story:
         now += said.wait
-        timing = Timing(now=now, can_ask=can_ask)
+        timing = Timing(now=now, can_ask=can_ask, can_withdraw=can_withdraw)
         change = decide(payment, attempt, said.outcome, said.kind, timing)
         paid, tried = after(payment, attempt, change)
         steps.append(Step(said, now, payment, attempt, change, paid, tried))
@@ -150,11 +156,11 @@ def is_ours(outcome: Outcome) -> bool:
 
 
 @patiently
-@given(stories, payments, st.booleans())
+@given(stories, payments, st.booleans(), st.booleans())
 def test_every_change_is_in_the_published_state_machines(
-    story: list[Said], payment: PaymentState, can_ask: bool
+    story: list[Said], payment: PaymentState, can_ask: bool, can_withdraw: bool
 ) -> None:
-    for step in tell(story, payment, can_ask=can_ask):
+    for step in tell(story, payment, can_ask=can_ask, can_withdraw=can_withdraw):
         was, becomes = step.payment.status, step.change.payment_status
         assert becomes is was or becomes in PAYMENT_MOVES[was]
         tried, now_is = step.attempt.status, step.change.attempt_status
@@ -203,11 +209,11 @@ def test_an_answer_about_something_else_ends_nothing(
 
 
 @patiently
-@given(stories, payments)
+@given(stories, payments, st.booleans())
 def test_evidence_never_loses_to_weaker_evidence_without_a_reversal(
-    story: list[Said], payment: PaymentState
+    story: list[Said], payment: PaymentState, can_withdraw: bool
 ) -> None:
-    for step in tell(story, payment):
+    for step in tell(story, payment, can_withdraw=can_withdraw):
         before, now = step.attempt.status, step.change.attempt_status
         if AttemptStatus.REVERSED not in {before, now}:
             assert RANKS[now] >= RANKS[before]
@@ -218,11 +224,11 @@ def test_evidence_never_loses_to_weaker_evidence_without_a_reversal(
 
 
 @patiently
-@given(stories, payments)
+@given(stories, payments, st.booleans())
 def test_an_event_is_given_exactly_when_something_visible_changed(
-    story: list[Said], payment: PaymentState
+    story: list[Said], payment: PaymentState, can_withdraw: bool
 ) -> None:
-    for step in tell(story, payment):
+    for step in tell(story, payment, can_withdraw=can_withdraw):
         changed = (
             step.change.payment_status is not step.payment.status
             or step.change.attempt_status is not step.attempt.status
@@ -238,11 +244,11 @@ def test_an_event_is_given_exactly_when_something_visible_changed(
 
 
 @patiently
-@given(stories, payments, st.booleans())
+@given(stories, payments, st.booleans(), st.booleans())
 def test_an_open_attempt_is_never_forgotten(
-    story: list[Said], payment: PaymentState, can_ask: bool
+    story: list[Said], payment: PaymentState, can_ask: bool, can_withdraw: bool
 ) -> None:
-    for step in tell(story, payment, can_ask=can_ask):
+    for step in tell(story, payment, can_ask=can_ask, can_withdraw=can_withdraw):
         if step.change.attempt_status not in OPEN or not can_ask:
             continue
         called = step.payment_after.attention & {
@@ -302,9 +308,12 @@ def test_nothing_is_sent_again_when_nobody_waits_for_it(
 
 
 @patiently
-@given(stories)
-def test_a_payment_ends_only_when_the_gateway_said_so(story: list[Said]) -> None:
-    for step in tell(story):
+@given(stories, st.booleans())
+def test_a_payment_ends_only_when_the_gateway_said_so(
+    story: list[Said], can_withdraw: bool
+) -> None:
+    payment = replace(FIRST_PAYMENT, expires_at=NOON + timedelta(minutes=15))
+    for step in tell(story, payment, can_withdraw=can_withdraw):
         now = step.change.attempt_status
         if now is step.attempt.status or now in OPEN:
             continue
@@ -312,7 +321,135 @@ def test_a_payment_ends_only_when_the_gateway_said_so(story: list[Said]) -> None
             assert isinstance(step.said.outcome, Failed | NotSent | Accepted)
         if isinstance(step.said.outcome, Accepted):
             assert now is AttemptStatus.EXPIRED
-            assert step.said.kind is TransactionKind.STATUS_CHECK
+            assert step.now >= NOON + timedelta(minutes=15)
+            # A link that can be closed is not left open and called expired.
+            if step.said.kind is TransactionKind.STATUS_CHECK:
+                assert not can_withdraw
+            else:
+                assert step.said.kind is TransactionKind.CANCEL
+
+
+@patiently
+@given(stories, st.booleans())
+def test_only_time_that_is_over_makes_a_withdrawal_an_expiry(
+    story: list[Said], can_withdraw: bool
+) -> None:
+    payment = replace(FIRST_PAYMENT, expires_at=NOON + timedelta(minutes=15))
+    for step in tell(story, payment, can_withdraw=can_withdraw):
+        is_new = step.change.attempt_status is not step.attempt.status
+        if is_new and step.change.attempt_status is AttemptStatus.EXPIRED:
+            assert step.now >= NOON + timedelta(minutes=15)
+        if is_new and step.change.attempt_status is AttemptStatus.CANCELLED:
+            assert step.said.kind is TransactionKind.CANCEL
+
+
+# ── when time is over ────────────────────────────────────────────────────────────────────────────
+
+
+def run_out(answers: Sequence[Outcome], *, can_ask: bool = True) -> list[Step]:
+    """What core does, call by call, with a payment whose time is over at a gateway that takes
+    requests back, and that gives these answers; the last one again and again."""
+    payment = PaymentState(status=PaymentStatus.PENDING, expires_at=NOON)
+    attempt = replace(FIRST_ATTEMPT, status=AttemptStatus.PENDING)
+    now: datetime | None = NOON
+    left, steps = list(answers), list[Step]()
+    while now is not None and attempt.status in OPEN:
+        assert len(steps) < 50, "it never ends"
+        timing = Timing(now=now, can_ask=can_ask, can_withdraw=True)
+        outcome: Outcome
+        if to_withdraw(payment, attempt, timing):
+            kind = TransactionKind.CANCEL
+            outcome = expired_if_withdrawn(left.pop(0) if len(left) > 1 else left[0])
+        else:
+            kind = TransactionKind.STATUS_CHECK
+            outcome = (left.pop(0) if len(left) > 1 else left[0]) if can_ask else Accepted()
+        change = decide(payment, attempt, outcome, kind, timing)
+        paid, tried = after(payment, attempt, change)
+        steps.append(
+            Step(Said(outcome, kind, now - NOON), now, payment, attempt, change, paid, tried)
+        )
+        payment, attempt, now = paid, tried, change.next_check_at
+    return steps
+
+
+WITHDRAWN = Failed(code=FailureCode.CANCELLED, message="Withdrawn.", gateway_code="CLOSED")
+
+
+def test_what_is_withdrawn_when_its_time_is_over_is_expired() -> None:
+    (step,) = run_out([WITHDRAWN])
+
+    assert step.said.kind is TransactionKind.CANCEL
+    assert step.change.attempt_status is AttemptStatus.EXPIRED
+    assert step.change.payment_status is PaymentStatus.EXPIRED
+    assert step.change.failure is not None
+    assert step.change.failure.code is FailureCode.EXPIRED
+    assert step.change.failure.gateway_code == "CLOSED"
+    # The payer's yes may have crossed our no.
+    assert step.change.next_check_at is not None
+
+
+def test_a_withdrawal_that_comes_too_late_is_a_success() -> None:
+    (step,) = run_out([Succeeded(amount=PRICE, reference=OURS)])
+
+    assert step.change.payment_status is PaymentStatus.SUCCEEDED
+    assert step.change.attention is None
+
+
+def test_a_withdrawal_in_doubt_expires_nothing_and_is_tried_again() -> None:
+    lost, asked, again = run_out([LOST, Accepted(), WITHDRAWN])
+
+    assert lost.change.payment_status is PaymentStatus.PENDING
+    assert [step.said.kind for step in (lost, asked, again)] == [
+        TransactionKind.CANCEL,
+        TransactionKind.STATUS_CHECK,
+        TransactionKind.CANCEL,
+    ]
+    assert asked.now - lost.now > timedelta(minutes=4)
+    assert again.now == asked.now
+    assert again.change.payment_status is PaymentStatus.EXPIRED
+
+
+def test_what_a_gateway_does_not_take_back_expires_after_the_second_try() -> None:
+    first, asked, second = run_out([Accepted()])
+
+    assert first.change.payment_status is PaymentStatus.PENDING
+    assert asked.said.kind is TransactionKind.STATUS_CHECK
+    assert second.said.kind is TransactionKind.CANCEL
+    assert second.now - first.now > timedelta(minutes=4)
+    assert second.change.payment_status is PaymentStatus.EXPIRED
+
+
+def test_a_withdrawal_that_finds_a_decline_has_failed() -> None:
+    (step,) = run_out([NO])
+
+    assert step.change.payment_status is PaymentStatus.FAILED
+
+
+@pytest.mark.parametrize("can_ask", [True, False])
+def test_a_withdrawal_that_is_never_answered_calls_a_person(can_ask: bool) -> None:
+    steps = run_out([LOST], can_ask=can_ask)
+
+    assert steps[-1].change.attention is AttentionReason.OUTCOME_UNKNOWN
+    assert steps[-1].payment_after.status is PaymentStatus.PENDING
+    kinds = {step.said.kind for step in steps}
+    assert kinds == {TransactionKind.CANCEL, TransactionKind.STATUS_CHECK}
+
+
+@patiently
+@given(st.lists(outcomes, min_size=1, max_size=30), st.booleans())
+def test_a_payment_whose_time_is_over_ends_or_waits_for_a_person(
+    answers: list[Outcome], can_ask: bool
+) -> None:
+    steps = run_out(answers, can_ask=can_ask)
+
+    last = steps[-1]
+    called = {AttentionReason.OUTCOME_UNKNOWN, AttentionReason.AMOUNT_MISMATCH}
+    assert last.attempt_after.status not in OPEN or last.payment_after.attention & called
+    # It does not hammer the gateway: at most a question and its withdrawal in one moment.
+    moments = [step.now for step in steps]
+    assert max(moments.count(moment) for moment in moments) <= 3
+    if last.change.attempt_status is AttemptStatus.EXPIRED:
+        assert last.said.kind is TransactionKind.CANCEL
 
 
 def said(outcome: Outcome, kind: TransactionKind, seconds: float = 0) -> Said:

@@ -103,6 +103,12 @@ def test_a_card_number_is_hidden(card: str, between: str, left: str) -> None:
 
 
 @patiently
+@given(cards, st.sampled_from(["FLW-MOCK-{}", "card{}", "visa_{}_1229", "{}-x", "x{}x"]))
+def test_a_card_number_is_hidden_even_among_letters(card: str, among: str) -> None:
+    assert mask_text(among.format(card)) == among.format(HIDDEN)
+
+
+@patiently
 @given(values)
 def test_what_is_no_secret_stays_as_it_was(value: Any) -> None:
     assert mask_json(value) == value

@@ -17,6 +17,8 @@ from tortoise.models import Model
 
 from dusangire import database, models
 from dusangire.database import migrate
+from dusangire.health import HealthStatus
+from dusangire.intake import CustomerInput
 from dusangire.lifecycle import AttemptStatus, PaymentStatus, TransactionKind
 from dusangire.testing.database import empty_database
 
@@ -28,8 +30,11 @@ MODELS: list[type[Model]] = [
 
 CHECKS = {
     "gateway_account_environment_known",
+    "gateway_health_probed_while_open",
+    "gateway_health_traffic_known",
     "gateway_webhook_status_known",
     "payment_amount_positive",
+    "payment_attempt_consent_is_somebodys",
     "payment_attempt_environment_known",
     "payment_attempt_fee_not_negative",
     "payment_attempt_status_known",
@@ -41,6 +46,9 @@ CHECKS = {
     "payment_status_known",
     "payment_transaction_kind_known",
     "payment_version_positive",
+    "stored_method_kind_known",
+    "stored_method_phone_or_token",
+    "stored_method_wiped_when_removed",
 }
 UNIQUE = {
     "api_key_public_id_key": "(public_id)",
@@ -52,6 +60,7 @@ UNIQUE = {
     "payment_attempt_number_key": "(payment_id, number)",
     "payment_attempt_reference_key": "(reference)",
     "payment_reference_key": "(reference)",
+    "unmapped_code_once": "(gateway_id, code)",
 }
 INDEXES = {
     "audit_entry_object_idx": "(object, id)",
@@ -59,6 +68,7 @@ INDEXES = {
     "event_payment_idx": "(payment_id, id) WHERE (payment_id IS NOT NULL)",
     "event_unstamped_idx": '(id) WHERE ("position" IS NULL)',
     "gateway_webhook_due_idx": "(next_try_at) WHERE (next_try_at IS NOT NULL)",
+    "gateway_webhook_gateway_idx": "(gateway_id, received_at)",
     "payment_amount_idx": "(amount, id)",
     "payment_attempt_due_idx": "(gateway_id, next_check_at) WHERE (next_check_at IS NOT NULL)",
     "payment_attempt_gateway_idx": "(gateway_id, created_at)",
@@ -86,6 +96,7 @@ TYPES: dict[type[fields.Field[Any]], str] = {
     fields.SmallIntField: "smallint",
     fields.BigIntField: "bigint",
     fields.IntField: "integer",
+    fields.FloatField: "double precision",
     fields.DatetimeField: "timestamp with time zone",
     fields.BinaryField: "bytea",
 }
@@ -140,7 +151,7 @@ async def test_every_index_is_there_and_no_other(url: str) -> None:
     found = {
         row["indexname"]: re.sub(r"^.* USING \w+ ", "", row["indexdef"])
         for row in rows
-        if row["indexname"] != "payment_attempt_one_open"
+        if row["indexname"] not in {"payment_attempt_one_open", "stored_method_once"}
     }
     assert found == INDEXES
 
@@ -152,6 +163,15 @@ async def test_one_open_attempt_is_a_unique_index(url: str) -> None:
 
     assert row["indexdef"].startswith("CREATE UNIQUE INDEX")
     assert all(f"'{status}'" in row["indexdef"] for status in ("SUBMITTING", "PENDING", "UNKNOWN"))
+
+
+async def test_a_method_is_kept_once_by_a_unique_index(url: str) -> None:
+    [row] = await ask(url, "SELECT indexdef FROM pg_indexes WHERE indexname = 'stored_method_once'")
+
+    assert row["indexdef"] == (
+        "CREATE UNIQUE INDEX stored_method_once ON public.stored_method USING btree "
+        "(customer_id, gateway_id, COALESCE(phone, fingerprint)) WHERE (removed_at IS NULL)"
+    )
 
 
 async def test_history_is_guarded_by_triggers(url: str) -> None:
@@ -170,7 +190,9 @@ async def test_every_reference_is_a_foreign_key_that_restricts(url: str) -> None
     )
 
     expected = {
-        (model._meta.db_table, f"{name}_id") for model in MODELS for name in model._meta.fk_fields
+        (model._meta.db_table, f"{name}_id")
+        for model in MODELS
+        for name in model._meta.fk_fields | model._meta.o2o_fields
     }
     assert {(row["source"], row["attname"]) for row in rows} == expected
     assert {row["confdeltype"] for row in rows} == {b"a"}
@@ -209,6 +231,7 @@ async def test_every_table_has_a_model(url: str) -> None:
         ("payment_status_known", PaymentStatus),
         ("payment_attempt_status_known", AttemptStatus),
         ("payment_transaction_kind_known", TransactionKind),
+        ("gateway_health_traffic_known", HealthStatus),
     ],
 )
 async def test_the_database_knows_the_words_that_we_know(
@@ -361,6 +384,8 @@ async def test_a_payment_that_cannot_be_is_refused(
         ("payment_attempt_status_known", "status = 'PAID'"),
         ("payment_attempt_environment_known", "environment = 'SANDBOX'"),
         ("payment_attempt_fee_not_negative", "fee = -1"),
+        ("payment_attempt_consent_is_somebodys", "store_consent = 'yes'"),
+        ("payment_attempt_consent_is_somebodys", "store_consent_by = 'api_key: shop'"),
     ],
 )
 async def test_an_attempt_that_cannot_be_is_refused(
@@ -408,3 +433,69 @@ async def test_what_belongs_to_a_payment_keeps_it(shop: Shop) -> None:
     for table in ("payment", "gateway_account"):
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             await shop.run(f"DELETE FROM {table}")
+
+
+STORE = (
+    "INSERT INTO stored_method (id, customer_id, gateway_id, kind, label, phone, token, "
+    "fingerprint, consent, consented_at, consented_by) "
+    "SELECT gen_random_uuid(), customer.id, gateway_account.id, $1, 'a label', $2, $3, $4, 'yes', "
+    "now(), 'api_key: shop' FROM customer, gateway_account WHERE code = 'script'"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "phone", "token", "fingerprint"),
+    [
+        ("PHONE", None, None, None),
+        ("PHONE", "+250788123456", "k1:sealed", "f"),
+        ("PHONE", "+250788123456", None, "f"),
+        ("PHONE", None, "k1:sealed", "f"),
+        ("TOKEN", None, None, None),
+        ("TOKEN", None, "k1:sealed", None),
+        ("TOKEN", "+250788123456", "k1:sealed", "f"),
+        ("TOKEN", "+250788123456", None, None),
+        ("CARD", None, "k1:sealed", "f"),
+    ],
+)
+async def test_a_stored_method_is_a_number_or_a_token(
+    shop: Shop, kind: str, phone: str | None, token: str | None, fingerprint: str | None
+) -> None:
+    await shop.create(customer=CustomerInput(reference="C-1"))
+
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await shop.run(STORE, kind, phone, token, fingerprint)
+
+    assert refused.value.constraint_name in {
+        "stored_method_kind_known",
+        "stored_method_phone_or_token",
+    }
+
+
+@pytest.mark.parametrize("left", ["label", "phone", "token", "fingerprint", "expires_at"])
+async def test_nothing_of_a_removed_method_stays(shop: Shop, left: str) -> None:
+    await shop.create(customer=CustomerInput(reference="C-1"))
+    await shop.run(STORE, "PHONE", "+250788123456", None, None)
+    wiped = dict.fromkeys(("phone", "token", "fingerprint", "expires_at"), "NULL")
+    wiped |= {"label": "''", "removed_at": "now()"}
+    value = "now()" if left == "expires_at" else "'left'"
+
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await shop.run(_set({**wiped, left: value}))
+    await shop.run(_set(wiped))
+
+    assert refused.value.constraint_name == "stored_method_wiped_when_removed"
+
+
+def _set(values: dict[str, str]) -> str:
+    changes = ", ".join(f"{name} = {value}" for name, value in values.items())
+    return f"UPDATE stored_method SET {changes}"
+
+
+async def test_the_same_method_twice_is_refused_until_it_is_removed(shop: Shop) -> None:
+    await shop.create(customer=CustomerInput(reference="C-1"))
+    await shop.run(STORE, "TOKEN", None, "k1:sealed", "f")
+
+    with pytest.raises(asyncpg.UniqueViolationError) as refused:
+        await shop.run(STORE, "TOKEN", None, "k1:sealed otherwise", "f")
+
+    assert refused.value.constraint_name == "stored_method_once"

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from dusangire import hookimpl
-from dusangire.errors import GatewayNotFound, WebhookRejected
+from dusangire.errors import CannotStart, GatewayNotFound, WebhookRejected
 from dusangire.gateway import (
     Accepted,
     Attempt,
@@ -130,6 +130,26 @@ def test_nothing_of_a_broken_plugin_stays(
     plugins = Plugins.load(installed=[install("bad", source)])
 
     assert plugins.manager.get_plugins() == set()
+
+
+async def test_an_object_that_breaks_sets_of_plugins_is_left_out() -> None:
+    class Odd(FakeGateway):
+        __hash__ = None  # type: ignore[assignment]
+
+    plugins = Plugins.load({"fake": FakeGateway()}, installed=())
+
+    with pytest.raises(TypeError, match="unhashable"):
+        plugins.register("odd", Odd(), "1")
+    assert isinstance(await initiate(plugins["fake"]), Accepted)
+
+
+def test_a_plugin_can_stop_the_start_instead_of_being_left_out(
+    install: Callable[..., EntryPoint],
+) -> None:
+    source = "from dusangire.errors import CannotStart\nraise CannotStart('SHOP_LIMIT is odd.')"
+
+    with pytest.raises(CannotStart, match=r"SHOP_LIMIT is odd\."):
+        Plugins.load(installed=[install("ceilings", source), install("good", START)])
 
 
 def test_two_plugins_of_one_name_are_not_mixed_up(install: Callable[..., EntryPoint]) -> None:

@@ -63,7 +63,8 @@ EVERYTHING = """query($with: Boolean = true, $without: Boolean = false) { paymen
     ...Rest description @include(if: $with) orderReference @skip(if: $without)
     nextAction { __typename ... on ApproveOnPhone { phone message expiresAt }
         ... on PayInPerson { message amount { amount } } }
-    failure { code message gatewayCode retryable } needsAttention reconciliationStatus
+    failure { code message gatewayCode retryable payerMessage nextStep(locale: "rw-RW") }
+    needsAttention reconciliationStatus
     customer { name } gateway { code } refunds { id } invoice { id }
 } }
 fragment Rest on Payment { metadata createdAt completedAt expiresAt captured { amount } }"""

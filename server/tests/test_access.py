@@ -21,6 +21,7 @@ ROWS = """
 Query.viewer            ok     ok     ok     ok     ok     ok     ok
 Query.payment           ok     none   ok     ok     none   none   ok
 Query.payments          no     no     ok     no     no     no     ok
+Query.storedMethods     no     no     ok     no     no     no     ok
 Query.gateways          ok     ok     ok     ok     ok     ok     ok
 Query.gatewayPlugins    no     no     no     no     no     no     ok
 Query.apiKeys           no     no     no     no     no     no     ok
@@ -30,6 +31,7 @@ Mutation.attemptPayment ok     none   none   ok     none   none   ok
 Mutation.checkPayment   no     none   no     ok     none   none   ok
 Mutation.cancelPayment  no     none   no     ok     none   none   ok
 Mutation.confirmPayment no     none   no     ok     none   none   ok
+Mutation.removeStoredMethod no no     no     ok     no     no     ok
 Mutation.saveGateway    no     no     no     no     no     no     ok
 Mutation.testGateway    no     no     no     no     no     no     ok
 Mutation.createApiKey   no     no     no     no     no     no     ok
@@ -40,13 +42,14 @@ TABLE = {
     for row in ROWS.strip().splitlines()[1:]
 }
 # Watched over a socket; test_websocket and test_sse have their rows.
-SUBSCRIPTIONS = {"paymentUpdated", "events"}
+SUBSCRIPTIONS = {"paymentUpdated", "events", "gatewayHealth"}
 
 MONEY = 'amount: { amount: "5000", currency: "RWF" }'
 DOCUMENTS = {
     "Query.viewer": "{ viewer { kind } }",
     "Query.payment": '{ payment(id: "%(id)s") { id } }',
     "Query.payments": "{ payments { edges { cursor } } }",
+    "Query.storedMethods": '{ storedMethods(customer: "C-1") { id } }',
     "Query.gateways": "{ gateways { code } }",
     "Query.gatewayPlugins": "{ gatewayPlugins { name } }",
     "Query.apiKeys": "{ apiKeys { id } }",
@@ -63,6 +66,8 @@ DOCUMENTS = {
     'reason: "test" }) { userErrors { code } } }',
     "Mutation.confirmPayment": 'mutation { confirmPayment(input: { idempotencyKey: "%(key)s" '
     'paymentId: "%(id)s" evidence: "seen" ' + MONEY + " }) { userErrors { code } } }",
+    "Mutation.removeStoredMethod": 'mutation { removeStoredMethod(id: "%(id)s") '
+    "{ userErrors { code } } }",
     "Mutation.saveGateway": 'mutation { saveGateway(input: { code: "second" plugin: "fake" '
     'name: "Second" environment: TEST config: {} }) { userErrors { code } } }',
     "Mutation.testGateway": 'mutation { testGateway(code: "fake") { userErrors { code } } }',
@@ -134,6 +139,8 @@ async def test_s20_everybody_gets_what_the_table_says(shop: Shop, name: str) -> 
     expected = dict(TABLE[name])
     if name == "Mutation.revokeApiKey":
         expected["admin"] = "none"  # the id is a payment's
+    if name == "Mutation.removeStoredMethod":
+        expected |= {"write": "none", "admin": "none"}  # as above
     assert outcomes == expected
 
 

@@ -83,10 +83,14 @@ async def test_a_declined_payment_says_why(shop: Shop) -> None:
 
     await until(failed)
     found = await _payment(
-        shop, created["payment"]["id"], "failure { code message gatewayCode retryable }"
+        shop,
+        created["payment"]["id"],
+        'failure { code message gatewayCode retryable payerMessage(locale: "rw-RW") nextStep }',
     )
     assert found["failure"]["code"] == "DECLINED_BY_PAYER"
     assert found["failure"]["retryable"] is True
+    assert found["failure"]["payerMessage"] == "Ubwishyu ntibwemejwe."
+    assert found["failure"]["nextStep"] == "If you still want to pay, try again and approve it."
 
 
 async def test_the_same_key_gives_the_same_payment(shop: Shop) -> None:
@@ -188,7 +192,9 @@ async def test_a_payment_is_found_by_what_is_known_of_it(
 async def test_a_client_that_was_away_gets_what_it_missed(shop: Shop) -> None:
     async def newest() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (
-            await shop.get("{ events { cursor type payment { id status } } }")
+            await shop.get(
+                '{ events(types: ["payment.created"]) { cursor type payment { id status } } }'
+            )
         )["events"]
         return found
 
@@ -200,7 +206,8 @@ async def test_a_client_that_was_away_gets_what_it_missed(shop: Shop) -> None:
     await until(arrived)
     events = await newest()
     later = await shop.get(
-        "query($c: String) { events(after: $c) { cursor } }", {"c": events[0]["cursor"]}
+        'query($c: String) { events(after: $c, types: ["payment.created"]) { cursor } }',
+        {"c": events[0]["cursor"]},
     )
     assert [e["cursor"] for e in later["events"]][: len(events) - 1] == [
         e["cursor"] for e in events[1:]
@@ -250,15 +257,23 @@ async def test_a_gateways_health_comes_from_its_attempts(shop: Shop) -> None:
         return await _status(shop, created) == "SUCCEEDED"
 
     await until(paid)
+    fake: dict[str, Any] = {}
 
-    health = await shop.get(
-        "{ gateways { code health { status successRate p95Ms lastError lastCallbackAt } } }"
-    )
+    async def measured() -> bool:
+        health = await shop.get(
+            "{ gateways { code health { status successRate p95Ms lastCallbackAt breaker "
+            "lastError lastErrorAt measuredAt unmappedCodes { code count lastSeenAt } } } }"
+        )
+        [found] = [g["health"] for g in health["gateways"] if g["code"] == "fake"]
+        fake.update(found)
+        return found["successRate"] is not None
 
-    [fake] = [g["health"] for g in health["gateways"] if g["code"] == "fake"]
-    assert fake["status"] == "HEALTHY"
+    await until(measured)
+
+    assert (fake["status"], fake["breaker"]) == ("HEALTHY", "CLOSED")
     assert 0 < fake["successRate"] <= 1
     assert fake["p95Ms"] >= 0
+    assert fake["unmappedCodes"] == []
 
 
 async def test_installed_plugins_say_what_they_can(shop: Shop) -> None:

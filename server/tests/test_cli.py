@@ -5,11 +5,13 @@ import json
 import os
 import stat
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from dusangire.testing.database import empty_database, fresh_database
@@ -246,6 +248,48 @@ async def test_a_payment_that_cannot_be_had_says_why(
     assert len(ran.err.splitlines()) <= 2
 
 
+async def test_what_is_kept_of_a_customer_is_listed_and_removed(terminal: Terminal) -> None:
+    await terminal.run("gateways", "save", "cod", "--plugin", "cod")
+    await terminal.run("payments", "create", "--amount", "5000", "--customer", "C-1")
+    await _keep_a_number(terminal)
+
+    [kept] = (await terminal.run("payments", "methods", "C-1", "--json")).json
+    table = await terminal.run("payments", "methods", "C-1")
+    wrong = await terminal.run("payments", "methods", "C-2", "--remove", kept["id"])
+    left = await terminal.run("payments", "methods", "C-1", "--remove", kept["id"], "--json")
+
+    assert (kept["gateway"], kept["label"], kept["kind"]) == ("cod", "+2507****456", "PHONE")
+    assert "+250788123456" not in str(kept) + table.out
+    assert "remember me" in table.out
+    assert wrong.status == 3
+    assert left.json == []
+
+
+async def _keep_a_number(terminal: Terminal) -> None:
+    connection = await asyncpg.connect(terminal.environment["DUSANGIRE_DATABASE_URL"])
+    try:
+        await connection.execute(
+            "INSERT INTO stored_method (id, customer_id, gateway_id, kind, label, phone, consent, "
+            "consented_at, consented_by) SELECT gen_random_uuid(), customer.id, gateway_account.id,"
+            " 'PHONE', '+2507****456', '+250788123456', 'remember me', now(), 'api_key: shop' "
+            "FROM customer, gateway_account"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_consent_needs_a_gateway_that_keeps_methods(terminal: Terminal) -> None:
+    await terminal.run("gateways", "save", "cod", "--plugin", "cod")
+    words = ("payments", "create", "--amount", "5000", "--gateway", "cod", "--customer", "C-1")
+
+    kept = await terminal.run(*words, "--store-consent", "remember me")
+    used = await terminal.run(*words, "--stored-method", "nothing")
+
+    assert (kept.status, used.status) == (1, 3)
+    assert "storeConsent" in kept.err
+    assert "storedMethodId" in used.err
+
+
 # ── the installation ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -266,6 +310,21 @@ async def test_a_database_is_migrated_by_command_only(unmigrated: Terminal) -> N
     assert sorted([first.json["applied"], second.json["applied"]]) == [[], names]
 
 
+async def test_new_keys_take_over_and_the_old_one_may_go(terminal: Terminal) -> None:
+    old, new = (f"{name}:{b64encode(name.encode() * 16).decode()}" for name in ("k1", "k2"))
+    await terminal.run("gateways", "save", "cod", "--plugin", "cod", DUSANGIRE_SECRET_KEYS=old)
+
+    early = await terminal.run("gateways", "list", DUSANGIRE_SECRET_KEYS=new)
+    both = {"DUSANGIRE_SECRET_KEYS": f"{new},{old}"}
+    done = await terminal.run("secrets", "rotate", "--json", **both)
+    again = await terminal.run("secrets", "rotate", **both)
+    late = await terminal.run("gateways", "list", "--json", DUSANGIRE_SECRET_KEYS=new)
+
+    assert (early.status, late.status) == (1, 0)
+    assert done.json == {"key": "k2", "gateways": 1, "storedMethods": 0}
+    assert again.err.startswith("0 gateways and 0 stored methods were sealed anew.")
+
+
 async def test_doctor_says_what_is_missing_and_what_to_do(terminal: Terminal) -> None:
     looked = await terminal.run("doctor", "--json")
     shown = await terminal.run("doctor")
@@ -279,6 +338,42 @@ async def test_doctor_says_what_is_missing_and_what_to_do(terminal: Terminal) ->
     assert "→ dusangire keys create" in shown.out
     keys = terminal.folder / ".dusangire" / "secret.keys"
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
+async def test_a_gateway_that_gives_no_answers_and_unknown_codes_are_shown(
+    terminal: Terminal,
+) -> None:
+    await terminal.run("gateways", "save", "cod", "--plugin", "cod")
+    await _run(
+        terminal,
+        "INSERT INTO gateway_health (gateway_id, term, probe_at, last_error, last_error_at) "
+        "SELECT id, 1, now() + interval '1 h', 'ReadTimeout', now() FROM gateway_account",
+    )
+    await _run(
+        terminal,
+        "INSERT INTO unmapped_code (id, gateway_id, code, count) "
+        "SELECT gen_random_uuid(), id, 'E-77', 3 FROM gateway_account",
+    )
+
+    table = await terminal.run("gateways", "list")
+    listed = await terminal.run("gateways", "list", "--json")
+    looked = await terminal.run("doctor")
+
+    assert "down, left alone" in table.out
+    health = listed.json[0]["health"]
+    assert (health["status"], health["breaker"]) == ("DOWN", "OPEN")
+    assert looked.status == 1
+    assert "gives no answers, so new payments with it are refused. Last error: ReadTimeout." in (
+        looked.out
+    )
+    assert "→ dusangire gateways test cod" in looked.out
+    assert "codes that the plugin cod does not know: E-77 (3×)." in looked.out
+
+
+async def _run(terminal: Terminal, statement: str) -> None:
+    connection = await asyncpg.connect(terminal.environment["DUSANGIRE_DATABASE_URL"])
+    await connection.execute(statement)
+    await connection.close()
 
 
 async def test_a_database_that_is_away_takes_two_lines_and_tells_no_password(

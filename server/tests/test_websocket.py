@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 WATCH = "subscription($id: ID!) { paymentUpdated(id: $id) { cursor type payment { version } } }"
-EVENTS = "subscription { events { type payment { id } } }"
+EVENTS = 'subscription { events(types: ["payment.created"]) { type payment { id } } }'
 ALIASES = " ".join(f"a{n}: type" for n in range(16))
 LIMITS = Limits(init_wait=2, heartbeat=0.3, connections_per_client=2)
 

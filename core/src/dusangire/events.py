@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from uuid import UUID
 
 from dusangire import queries
@@ -10,6 +11,7 @@ from dusangire.core import Core
 from dusangire.cursors import read_position
 from dusangire.database import fetch
 from dusangire.errors import Invalid, NotFound
+from dusangire.gateways import Account
 from dusangire.records import Payment
 from dusangire.tail import EVENT_COLUMNS, Behind, EventRecord, Subscription
 
@@ -85,6 +87,30 @@ async def watch(
                             yield event
     finally:
         core.tail.unsubscribe(subscription)
+
+
+async def watch_gateways(core: Core, actor: Actor) -> AsyncGenerator[Account, None]:
+    """Every gateway as it does now, then each whose condition changed. Raises Unauthenticated."""
+    subscription = core.tail.subscribe_to_gateways(actor)
+    try:
+        while True:
+            # Whoever was too slow for the changes gets what they came to.
+            subscription.behind = False
+            for account in await core.gateways.all():
+                yield account
+            with suppress(Behind):
+                async for event in _live(subscription):
+                    if (account_now := await gateway_of(core, event)) is not None:
+                        yield account_now
+    finally:
+        core.tail.unsubscribe(subscription)
+
+
+async def gateway_of(core: Core, event: EventRecord) -> Account | None:
+    """The gateway that an event is about, with its condition as the event told it."""
+    if event.gateway_id is None:
+        return None
+    return replace(await core.gateways.by_id(event.gateway_id), told=event.health)
 
 
 async def _live(subscription: Subscription) -> AsyncGenerator[EventRecord, None]:

@@ -14,13 +14,24 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
+import orjson
 from pydantic import SecretStr
 
+from dusangire.gateway import JSON
 from dusangire.masking import HIDDEN, is_secret_name, mask_json, mask_text
 from dusangire.text import storable
 from dusangire.transactions import assert_no_transaction
 
 MAX_ANSWER = 1_000_000
+# Remarks of one call, and characters of one and of its name: a log is read by people.
+MAX_NOTES = 20
+MAX_NOTE = 4_000
+MAX_NAME = 100
+_ANY_KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+# What ends a call before its first byte leaves.
+_NEVER_LEFT = frozenset(
+    error.__name__ for error in (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+)
 _SHOWN_HEADERS = frozenset(
     {"content-type", "content-length", "retry-after", "x-reference-id", "x-target-environment"}
 )
@@ -40,12 +51,18 @@ class Exchange:
     duration_ms: int
     error: str | None = None
 
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether a byte of it may have reached the gateway."""
+        return self.error is None or self.error.partition(":")[0] not in _NEVER_LEFT
+
 
 @dataclass(slots=True)
 class Recording:
-    """The exchanges of one hook call, in order."""
+    """The exchanges of one hook call, in order, and what plugins remarked meanwhile."""
 
     exchanges: list[Exchange] = field(default_factory=list)
+    notes: dict[str, JSON] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -58,13 +75,40 @@ _recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
 
 @contextmanager
 def recording() -> Iterator[Recording]:
-    """Collects the exchanges that a gateway's client makes inside the block."""
-    current = Recording()
+    """Collects the exchanges that a gateway's client makes inside the block.
+
+    What an inner block collected, the one around it has too.
+    """
+    current, around = Recording(), _recording.get()
     token = _recording.set(current)
     try:
         yield current
     finally:
         _recording.reset(token)
+        if around is not None:
+            around.exchanges += current.exchanges
+            around.notes |= current.notes
+
+
+def note(name: str, value: JSON, *, secrets: Sequence[str] = ()) -> None:
+    """Keeps a remark with the hook call under way; outside of one it is dropped.
+
+    The same name again replaces what it said. What JSON has no form for is kept as text, and of a
+    remark that is too long its beginning.
+    """
+    current = _recording.get()
+    name = mask_text(storable(name)[:MAX_NAME], secrets)
+    if current is None or (len(current.notes) >= MAX_NOTES and name not in current.notes):
+        return
+    plain = orjson.loads(orjson.dumps(storable(value), default=_as_text, option=_ANY_KEYS))
+    [masked] = mask_json({name: plain}, secrets).values()
+    if not isinstance(masked, str) and len(text := orjson.dumps(masked).decode()) > MAX_NOTE:
+        masked = f"{text[:MAX_NOTE]}…"
+    current.notes[name] = masked
+
+
+def _as_text(value: object) -> str:
+    return str(storable(str(value)))
 
 
 def open_client(

@@ -5,8 +5,9 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -27,8 +28,10 @@ from dusangire.errors import (
     GatewayNotFound,
     Invalid,
 )
-from dusangire.exchanges import open_client
+from dusangire.exchanges import note, open_client
 from dusangire.gateway import Clock, Environment, Gateway, GatewayConfig, TestReport
+from dusangire.health import Health
+from dusangire.history import Payers
 from dusangire.keyring import Keyring
 from dusangire.masking import HIDDEN
 from dusangire.money import Money, exponent
@@ -36,6 +39,7 @@ from dusangire.plugins import Capability, Plugin, Plugins
 from dusangire.settings import Settings
 from dusangire.text import clean
 from dusangire.tokens import TokenCache
+from dusangire.watch import WATCH_COLUMNS, Seen, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -43,26 +47,42 @@ log = structlog.get_logger(__name__)
 MEMORY = 2.0
 # How often a code that nobody knows is looked up again.
 FRESH = 0.2
-# Calls that may wait for a free place at one gateway. More are left to the worker.
+# Calls that may wait for a free place at one gateway, however quick it is.
 MAX_WAITING = 500
+# Nobody who asks for a payment waits longer than this for the first answer (see MAX_WAIT_MS), and
+# a prompt that reaches the payer's phone later than that finds nobody.
+PATIENCE = 10.0
 
 
 @dataclass(slots=True)
 class Places:
-    """The places at one gateway: so many calls at a time, however slow it is."""
+    """The places at one gateway: so many calls at a time, however slow it is.
+
+    taken: since when each place is taken, by the task that has it; on the monotonic clock.
+    """
 
     limit: int
     semaphore: asyncio.Semaphore
     waiting: int = 0
-    taken: int = 0
+    taken: dict["asyncio.Task[Any] | None", float] = field(default_factory=dict)
+    _usual: float = 0
 
     @property
     def free(self) -> int:
-        return max(0, self.limit - self.taken - self.waiting)
+        return max(0, self.limit - len(self.taken) - self.waiting)
 
     @property
     def crowded(self) -> bool:
-        return self.waiting >= MAX_WAITING
+        """Whether one more would wait for longer than makes sense."""
+        return self.waiting >= MAX_WAITING or (self.free == 0 and self.wait > PATIENCE)
+
+    @property
+    def wait(self) -> float:
+        """About how many seconds the next one waits for its place."""
+        # A gateway that hangs shows in the calls under way, before the first of them has ended.
+        now = time.monotonic()
+        lasting = sum(now - since for since in self.taken.values()) / self.limit
+        return (self.waiting + 1) / self.limit * max(self._usual, lasting)
 
     async def __aenter__(self) -> None:
         self.waiting += 1
@@ -70,10 +90,12 @@ class Places:
             await self.semaphore.acquire()
         finally:
             self.waiting -= 1
-        self.taken += 1
+        self.taken[asyncio.current_task()] = time.monotonic()
 
     async def __aexit__(self, *_error: object) -> None:
-        self.taken -= 1
+        took = time.monotonic() - self.taken.pop(asyncio.current_task())
+        # The latest dozen or so counts.
+        self._usual += (took - self._usual) / 8
         self.semaphore.release()
 
 
@@ -83,6 +105,7 @@ class Account:
 
     plugin: None when the plugin that serves it is not installed any more.
     webhook_token: 128 random bits in the path that its webhooks come by.
+    told: its condition as an event told it; None: as it is now.
     """
 
     id: UUID
@@ -98,6 +121,8 @@ class Account:
     webhook_url: str | None
     shown_config: Mapping[str, Any]
     places: Places
+    watch: Watch
+    told: Health | None = None
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -119,13 +144,17 @@ class Account:
 
 @dataclass
 class Gateways:
-    """All configured gateways of this process's environment, by code and by id."""
+    """All configured gateways of this process's environment, by code and by id.
+
+    observers: are told of every call of a hook.
+    """
 
     settings: Settings
     keyring: Keyring
     plugins: Plugins
     clock: Clock
     transport: Any = None
+    observers: list[Callable[[Account, Seen], None]] = field(default_factory=list)
     _accounts: dict[UUID, Account] = field(default_factory=dict)
     _loaded_at: float = float("-inf")
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -162,7 +191,10 @@ class Gateways:
             if self._loaded_at > asked_at:
                 return
             started_at = time.monotonic()
-            rows = await fetch("SELECT * FROM gateway_account ORDER BY code")
+            rows = await fetch(
+                f"SELECT a.*, {WATCH_COLUMNS} FROM gateway_account a "
+                "LEFT JOIN gateway_health h ON h.gateway_id = a.id ORDER BY a.code"
+            )
             accounts: dict[UUID, Account] = {}
             for row in rows:
                 known = self._accounts.get(row["id"])
@@ -171,6 +203,7 @@ class Gateways:
                         # Calls under way still use the old client; it is closed when they ended.
                         spawn(_close_later(known), name=f"close {known.code}")
                     known = self._open(row, known)
+                known.watch.learn(row)
                 accounts[row["id"]] = known
             self._accounts = accounts
             # What was committed while we read may be missing: whoever asked since reads again.
@@ -221,8 +254,10 @@ class Gateways:
         gateway_id = row["id"] if row else uuid4()
         kept = self._secrets(row) if row else {"webhook_token": secrets.token_urlsafe(16)}
         given = {key: value for key, value in config.items() if not _hidden(value)}
-        values = {**{k: v for k, v in kept.items() if k != "webhook_token"}, **given}
-        parsed = _parse(installed, values)
+        # A setting that a new version of the plugin no longer has is forgotten with this.
+        known = set(installed.description.config.model_fields) - {"webhook_token"}
+        values = {**{key: kept[key] for key in known & set(kept)}, **given}
+        parsed = _parse(installed, values, environment)
         _check_address(parsed, self.settings)
         plain, secret = _split(parsed)
         sealed = {
@@ -241,6 +276,10 @@ class Gateways:
             ), audit AS (
                 INSERT INTO audit_entry {AUDIT_COLUMNS}
                 SELECT $9, $10, $11, $12, $13::jsonb, $14 FROM saved
+            ), probe AS (
+                -- Perhaps this is the repair: one that gave no answers is looked at now.
+                UPDATE gateway_health SET probe_at = now()
+                WHERE gateway_id = $1 AND probe_at > now() AND EXISTS (SELECT FROM saved)
             )
             SELECT id FROM saved""",
             gateway_id,
@@ -309,12 +348,13 @@ class Gateways:
             webhook_url=webhook_url,
             shown_config={**plain, **{key: _shown(value) for key, value in opened.items()}},
             places=known.places if known else _places(plugin),
+            watch=known.watch if known else Watch(),
         )
         if plugin is None:
             log.error("gateway without its plugin", gateway=row["code"], plugin=row["plugin"])
             return account
         try:
-            config = _parse(plugin, {**plain, **opened})
+            config = _parse(plugin, {**plain, **opened}, account.environment)
         except GatewayConfiguration as error:
             log.error("gateway left out", gateway=row["code"], error=error.message)  # noqa: TRY400
             return replace(account, plugin=None)
@@ -342,6 +382,9 @@ class Gateways:
             webhook_url=account.webhook_url if hears else None,
             clock=self.clock,
             log=log.bind(gateway=account.code),
+            public_url=self.settings.public_url,
+            history=Payers(account.environment),
+            note=partial(note, secrets=hidden),
         )
 
 
@@ -378,9 +421,12 @@ def _code(text: str) -> str:
     return code.lower()
 
 
-def _parse(plugin: Plugin, values: Mapping[str, Any]) -> GatewayConfig:
+def _parse(plugin: Plugin, values: Mapping[str, Any], environment: Environment) -> GatewayConfig:
     try:
-        config = plugin.description.config.model_validate(dict(values))
+        # So that a config can tell live keys from test keys: `info.context["environment"]`.
+        config = plugin.description.config.model_validate(
+            dict(values), context={"environment": environment}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = [str(part) for part in first["loc"]]

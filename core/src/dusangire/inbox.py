@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,15 +11,22 @@ from uuid import UUID, uuid4
 import orjson
 import structlog
 
-from dusangire import attempts
+from dusangire import attempts, codes
 from dusangire.core import Core
 from dusangire.database import Row, fetch
 from dusangire.errors import GatewayConfiguration, GatewayNotFound, NotFound, WebhookRejected
 from dusangire.exchanges import secret_values, shown_body
-from dusangire.gateway import Heard, Reply, Trust, WebhookRequest
+from dusangire.gateway import Heard, Outcome, PaymentToken, Reply, Succeeded, Trust, WebhookRequest
 from dusangire.gateways import Account
 from dusangire.lifecycle import TransactionKind
-from dusangire.masking import HIDDEN, is_secret_name, mask_text
+from dusangire.masking import (
+    HIDDEN,
+    has_card_number,
+    hide_cards,
+    hiding,
+    is_secret_name,
+    mask_text,
+)
 from dusangire.outcomes import outcome_json, read_outcome
 from dusangire.records import json_of
 from dusangire.text import printable
@@ -52,7 +60,7 @@ async def accept(core: Core, code: str, token: str, request: WebhookRequest) -> 
         # A plugin that cannot read its provider's message must not lose it.
         log.exception("webhook not readable", gateway=code)
         error = f"{type(raised).__name__}: {raised}"
-    await _store(account, request, heard, error)
+    await _store(core, account, request, heard, error)
     core.work.set()
     return heard.reply if heard else Reply()
 
@@ -69,30 +77,89 @@ async def _account(core: Core, code: str, token: str) -> Account:
     return account
 
 
+# A payer's token waits for the worker sealed, and only if they agreed that it is kept.
+_STORE = """INSERT INTO gateway_webhook
+    (id, gateway_id, dedupe_key, method, headers, body, trust, reference, outcome, error,
+     next_try_at)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, CASE WHEN EXISTS (
+        SELECT FROM payment_attempt
+        WHERE reference = $8 AND gateway_id = $2 AND store_consent IS NOT NULL
+    ) THEN $9::jsonb ELSE $9::jsonb - 'token' END, $10, now())
+ON CONFLICT (gateway_id, dedupe_key) DO UPDATE SET repeated = gateway_webhook.repeated + 1
+RETURNING id"""
+
+
 async def _store(
-    account: Account, request: WebhookRequest, heard: Heard | None, error: str | None
+    core: Core,
+    account: Account,
+    request: WebhookRequest,
+    heard: Heard | None,
+    error: str | None,
 ) -> None:
+    webhook_id = uuid4()
     key = printable(heard.dedupe_key) if heard else hashlib.sha256(request.body).hexdigest()
-    if len(key) > 200:
+    if len(key) > 200 or has_card_number(key):
         key = hashlib.sha256(key.encode()).hexdigest()
     await fetch(
-        """INSERT INTO gateway_webhook
-            (id, gateway_id, dedupe_key, method, headers, body, trust, reference, outcome, error,
-             next_try_at)
-        VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9::jsonb, $10, now())
-        ON CONFLICT (gateway_id, dedupe_key) DO UPDATE SET repeated = gateway_webhook.repeated + 1
-        RETURNING id""",
-        uuid4(),
+        _STORE,
+        webhook_id,
         account.id,
         key,
         printable(request.method)[:10],
         orjson.dumps(_headers(request)).decode(),
-        request.body,
+        _without_cards(
+            _without_tokens(request.body, _token(heard.outcome)) if heard else request.body
+        ),
         heard.trust.value if heard else None,
-        printable(heard.reference)[:200] if heard and heard.reference else None,
-        outcome_json(heard.outcome) if heard and heard.outcome else None,
-        printable(error)[:1000] if error else None,
+        hide_cards(printable(heard.reference))[:200] if heard and heard.reference else None,
+        _sealed(core, webhook_id, heard.outcome) if heard and heard.outcome else None,
+        mask_text(printable(error))[:1000] if error else None,
     )
+
+
+# A body that was read is not read again, so that it need not hold what it must not.
+_TOKEN = re.compile(rb'("[^"\\]{0,60}token[^"\\]{0,60}"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE)
+
+
+def _without_tokens(body: bytes, known: PaymentToken | None) -> bytes:
+    if known is not None:
+        body = body.replace(known.secret.encode(), HIDDEN.encode())
+    return _TOKEN.sub(lambda match: match[1] + f'"{HIDDEN}"'.encode(), body)
+
+
+def _without_cards(body: bytes) -> bytes:
+    """Not even where nobody could read it: of whatever came, a card number is not kept."""
+    return hide_cards(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def _sealed(core: Core, webhook_id: UUID, outcome: Outcome) -> str:
+    """The outcome as it waits for the worker."""
+    text = outcome_json(outcome)
+    if (token := _token(outcome)) is None:
+        return text
+    sealed = core.keyring.seal(token.secret, owner=token_owner(webhook_id), field="token")
+    kept = {"secret": sealed, "label": token.label, "expires_at": token.expires_at}
+    return orjson.dumps({**orjson.loads(text), "token": kept}).decode()
+
+
+def _opened(core: Core, message: "Message") -> Heard | None:
+    """What was heard, with the token that came in it. Raises CannotStart without its key."""
+    heard = message.heard
+    token = _token(heard.outcome) if heard else None
+    if heard is None or token is None or not isinstance(heard.outcome, Succeeded):
+        return heard
+    secret = core.keyring.unseal(token.secret, owner=token_owner(message.id), field="token")
+    outcome = replace(heard.outcome, token=replace(token, secret=secret))
+    return replace(heard, outcome=outcome)
+
+
+def _token(outcome: Outcome | None) -> PaymentToken | None:
+    return outcome.token if isinstance(outcome, Succeeded) else None
+
+
+def token_owner(webhook_id: UUID) -> str:
+    """What the token in a stored webhook is sealed for."""
+    return f"gateway_webhook:{webhook_id}"
 
 
 def _headers(request: WebhookRequest) -> dict[str, str]:
@@ -166,8 +233,10 @@ async def work_on(core: Core, message: Message) -> None:
     """Makes a stored webhook take effect: a hint to ask, or signed evidence to decide on."""
     account = await core.gateways.by_id(message.gateway_id)
     try:
-        heard = message.heard or _read(account, message.request)
-        await _apply(core, account, message, heard)
+        heard = _opened(core, message) or _read(account, message.request)
+        token = _token(heard.outcome)
+        with hiding(token.secret if token else None):
+            await _apply(core, account, message, heard)
     except Exception as error:
         # Whatever is wrong with this one, those behind it go on.
         log.exception("webhook not worked on", gateway=account.code, tries=message.tries)
@@ -195,7 +264,12 @@ async def _apply(core: Core, account: Account, message: Message, heard: Heard) -
             TransactionKind.CALLBACK,
             said=_shown(account, message.request),
         )
-        await fetch(_DONE, message.id)
+        # What could not be read on arrival was kept whole until now.
+        late = (
+            None if message.heard else _without_tokens(message.request.body, _token(heard.outcome))
+        )
+        await fetch(_DONE, message.id, late)
+        await codes.count(core, account, heard.outcome)
     else:
         await _hint(core, account, message, attempt_id)
     core.work.set()
@@ -210,7 +284,8 @@ async def _attempt(account: Account, reference: str | None) -> UUID | None:
     return rows[0]["id"] if rows else None
 
 
-_DONE = "UPDATE gateway_webhook SET status = 'DONE', next_try_at = NULL, error = NULL WHERE id = $1"
+_DONE = """UPDATE gateway_webhook SET status = 'DONE', next_try_at = NULL, error = NULL,
+    outcome = outcome - 'token', body = coalesce($2, body) WHERE id = $1"""
 
 
 async def _hint(core: Core, account: Account, message: Message, attempt_id: UUID) -> None:
@@ -262,10 +337,11 @@ async def _put_back(core: Core, message: Message, error: str) -> None:
     delay = timedelta(seconds=min(3600, 5 * 2**message.tries)) * core.settings.poll_scale
     await fetch(
         """UPDATE gateway_webhook SET error = $2, status = CASE WHEN $3 THEN 'DEAD' ELSE status END,
-            next_try_at = CASE WHEN $3 THEN NULL ELSE now() + $4::interval END
+            next_try_at = CASE WHEN $3 THEN NULL ELSE now() + $4::interval END,
+            outcome = CASE WHEN $3 THEN outcome - 'token' ELSE outcome END
         WHERE id = $1""",
         message.id,
-        printable(error)[:1000],
+        mask_text(printable(error))[:1000],
         dead,
         delay,
     )

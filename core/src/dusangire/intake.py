@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
+from dusangire import stored_methods
 from dusangire.core import Core
 from dusangire.errors import (
     CallerError,
@@ -28,7 +29,9 @@ from dusangire.masking import has_card_number
 from dusangire.money import Money
 from dusangire.phone import parse_phone
 from dusangire.plugins import Capability
+from dusangire.stored_methods import StoredMethod, StoredMethodKind
 from dusangire.text import clean, clean_optional
+from dusangire.watch import refuse_if_unavailable
 
 DEFAULT_LIFETIME = timedelta(hours=24)
 MAX_LIFETIME = timedelta(days=90)
@@ -45,12 +48,16 @@ class CustomerInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodInput:
-    """How the payer wants to pay: a gateway's code, and what that gateway asks for."""
+    """How the payer wants to pay: a gateway's code, and what that gateway asks for.
+
+    store_consent: the words with which the payer agreed that the method is kept for the next time.
+    """
 
     gateway: str
     phone: str | None = None
     email: str | None = None
     stored_method_id: str | None = None
+    store_consent: str | None = None
     details: Any = None
 
 
@@ -94,12 +101,14 @@ class ConfirmPayment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A checked payment method."""
+    """A checked payment method. stored: the kept one that is used."""
 
     account: Account
     phone: str | None
     email: str | None
     details: Mapping[str, Any]
+    stored: StoredMethod | None = None
+    store_consent: str | None = None
 
 
 def fingerprint(request: CreatePayment | AttemptPayment | ConfirmPayment) -> str:
@@ -113,6 +122,8 @@ def fingerprint(request: CreatePayment | AttemptPayment | ConfirmPayment) -> str
     for part in ("method", "customer"):
         if said.get(part) is not None:
             said[part] = _plain_fields(said[part])
+    if (method := said.get("method")) is not None and method["store_consent"] is None:
+        del method["store_consent"]  # keys from before it could be given stay as they were
     if "amount" in said:
         said["amount"] = _plain(said["amount"])
     if (moment := said.get("expires_at")) is not None and moment.tzinfo is not None:
@@ -154,7 +165,10 @@ def checked_money(amount: Decimal | int | str, currency: str) -> Money:
         raise type(error)(error.message, field=["amount", part]) from error
 
 
-async def checked_method(core: Core, given: MethodInput, money: Money) -> Method:
+async def checked_method(
+    core: Core, given: MethodInput, money: Money, customer: str | UUID | None
+) -> Method:
+    """customer: whose stored methods may be used: the merchant's reference, or the id."""
     try:
         account = await core.gateways.by_code(given.gateway)
     except GatewayNotFound as error:
@@ -177,13 +191,15 @@ async def checked_method(core: Core, given: MethodInput, money: Money) -> Method
     except CallerError as error:
         part = "currency" if error.code == "CURRENCY_NOT_SUPPORTED" else "amount"
         raise type(error)(error.message, field=["amount", part]) from error
-    if given.stored_method_id is not None:
-        raise Invalid(
-            f"{account.name} keeps no payment methods.", field=["method", "storedMethodId"]
-        )
+    consent = _consent(account, given.store_consent, customer)
     description = account.plugin.description
     phone = _phone(given.phone, "method", "phone")
-    if description.needs_phone and phone is None:
+    stored = None
+    if given.stored_method_id is not None:
+        stored = await stored_methods.usable(core, account, given.stored_method_id, customer)
+        phone = _phone_of(stored, phone)
+    charged_by_token = stored is not None and stored.kind is StoredMethodKind.TOKEN
+    if description.needs_phone and phone is None and not charged_by_token:
         raise InvalidPhone(
             f"{account.name} needs the payer's phone number.", field=["method", "phone"]
         )
@@ -196,12 +212,37 @@ async def checked_method(core: Core, given: MethodInput, money: Money) -> Method
             field=["method", "details", *(str(part) for part in first["loc"])],
         ) from None
     _json_text(given.details, "method", "details")
+    # Last: what will never be accepted is said first.
+    refuse_if_unavailable(account)
     return Method(
         account=account,
         phone=phone,
         email=_email(given.email, "method", "email"),
         details=details.model_dump(mode="json"),
+        stored=stored,
+        store_consent=consent,
     )
+
+
+def _consent(account: Account, given: str | None, customer: str | UUID | None) -> str | None:
+    """The words to keep a method with. Raises Invalid where nothing can be kept."""
+    field = ("method", "storeConsent")
+    if given is None:
+        return None
+    words = clean(given, *field, limit=1_000, lines=True)
+    if Capability.STORED_METHOD not in account.capabilities:
+        raise Invalid(f"{account.name} keeps no payment methods.", field=field)
+    if customer is None:
+        raise Invalid("A method is kept for a customer: the payment needs one.", field=field)
+    return words
+
+
+def _phone_of(stored: StoredMethod, given: str | None) -> str | None:
+    if stored.phone is not None and given not in {None, stored.phone}:
+        raise Invalid(
+            "The stored method has another number. Give one of the two.", field=["method", "phone"]
+        )
+    return stored.phone or given
 
 
 def checked_customer(given: CustomerInput | None) -> CustomerInput | None:

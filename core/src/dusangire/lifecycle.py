@@ -134,8 +134,11 @@ LATE_CHECKS = (
     timedelta(hours=6),
     *(timedelta(days=1),) * 7,
 )
+TIME_IS_OVER = "The time to pay is over."
 # Ends that the payer's own "yes" may have crossed on its way.
 _DOUBTFUL_ENDS = frozenset({FailureCode.PAYER_TIMEOUT, FailureCode.EXPIRED, FailureCode.CANCELLED})
+# Calls of ours that end with the gateway saying what became of an attempt.
+_QUESTIONS = frozenset({TransactionKind.STATUS_CHECK, TransactionKind.CANCEL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,12 +213,14 @@ class Timing:
     """The clock of a decision: now, the gateway's schedule, and the factor tests speed it up by.
 
     can_ask: the gateway answers status questions. Where it does not, a person tells.
+    can_withdraw: the gateway takes requests back, such as a link to a page.
     """
 
     now: datetime
     schedule: CheckSchedule = CheckSchedule()
     scale: float = 1.0
     can_ask: bool = True
+    can_withdraw: bool = False
 
     def after(self, delay: timedelta | float) -> datetime:
         """`delay` from now, scaled, ±10 % so that attempts do not all ask at once."""
@@ -230,8 +235,10 @@ class Timing:
         due = self.after(first[checks] if checks < len(first) else self.schedule.then)
         return expires_at if expires_at and self.now < expires_at < due else due
 
-    def next_late_check(self, checks: int) -> datetime | None:
-        if not self.can_ask or checks >= len(LATE_CHECKS):
+    def next_late_check(self, checks: int, *, is_open: bool = False) -> datetime | None:
+        """is_open: there is still something to withdraw, so that even who cannot ask comes back."""
+        can_act = self.can_ask or (is_open and self.can_withdraw)
+        if not can_act or checks >= len(LATE_CHECKS):
             return None
         return self.after(LATE_CHECKS[checks])
 
@@ -334,13 +341,13 @@ def _failed(
             checks=attempt.checks + 1,
             next_check_at=timing.next_late_check(attempt.checks + 1) if doubtful else None,
         )
-    cancelled = kind is TransactionKind.CANCEL and outcome.code is FailureCode.CANCELLED
-    status = PaymentStatus.CANCELLED if cancelled else PaymentStatus.FAILED
+    end = _end_of(outcome, kind, over=timing.over(payment.expires_at))
+    status = PaymentStatus(end)
     if payment.status not in {PaymentStatus.CREATED, PaymentStatus.PENDING}:
         status = payment.status
     return Change(
-        note=note,
-        attempt_status=AttemptStatus.CANCELLED if cancelled else AttemptStatus.FAILED,
+        note="expired: withdrawn at the gateway" if end is AttemptStatus.EXPIRED else note,
+        attempt_status=end,
         payment_status=status,
         event=_event(payment, status),
         failure=Failure(
@@ -349,6 +356,33 @@ def _failed(
         late=doubtful,
         next_check_at=timing.next_late_check(0) if doubtful else None,
     )
+
+
+def _end_of(outcome: Failed, kind: TransactionKind, *, over: bool) -> AttemptStatus:
+    """How an open attempt ended: by itself, or because we took it back."""
+    if kind is TransactionKind.CANCEL and outcome.code is FailureCode.CANCELLED:
+        return AttemptStatus.CANCELLED
+    if kind is TransactionKind.CANCEL and outcome.code is FailureCode.EXPIRED and over:
+        return AttemptStatus.EXPIRED
+    return AttemptStatus.FAILED
+
+
+def expired_if_withdrawn(outcome: Outcome) -> Outcome:
+    """What the gateway's answer to a withdrawal means when no person wanted it, but the clock."""
+    if isinstance(outcome, Failed) and outcome.code is FailureCode.CANCELLED:
+        return replace(outcome, code=FailureCode.EXPIRED, message=TIME_IS_OVER)
+    return outcome
+
+
+def to_withdraw(payment: PaymentState, attempt: AttemptState, timing: Timing) -> bool:
+    """Whether an attempt is to be taken back at the gateway rather than asked about.
+
+    The gateway must have it for certain: what may never have arrived is asked about first. After
+    a withdrawal in doubt, questions and withdrawals take turns, in case only one of them works.
+    """
+    pending = attempt.status is AttemptStatus.PENDING
+    turn = not attempt.late or attempt.checks % 2 == 1
+    return pending and turn and timing.can_withdraw and timing.over(payment.expires_at)
 
 
 def _accepted(
@@ -372,7 +406,8 @@ def _accepted(
             checks=attempt.checks + asked,
             next_check_at=timing.next_late_check(attempt.checks + asked) if attempt.late else None,
         )
-    if asked and timing.over(payment.expires_at):
+    over = timing.over(payment.expires_at)
+    if over and kind in _QUESTIONS and not _withdraws_next(attempt, kind, timing):
         return _expired(payment, timing)
     attention = AttentionReason.UNMAPPED_STATUS if outcome.unmapped else None
     status = _pending(payment)
@@ -389,12 +424,25 @@ def _accepted(
         checks=checks,
         next_check_at=timing.next_check(checks, payment.expires_at),
     )
+    if over and kind is TransactionKind.STATUS_CHECK:
+        change = replace(change, late=attempt.late, next_check_at=timing.now)
+    elif over and kind is TransactionKind.CANCEL:
+        # A payment may be on its way through the gateway this moment: it gets time to arrive.
+        later = timing.next_late_check(0, is_open=True)
+        change = replace(change, late=True, checks=0, next_check_at=later)
     news = (
         change.attempt_status is not attempt.status
         or change.next_action is not None
         or change.attention is not None
     )
     return replace(change, event=_event(payment, status)) if news else change
+
+
+def _withdraws_next(attempt: AttemptState, kind: TransactionKind, timing: Timing) -> bool:
+    """Whether a withdrawal is still to come: after a question always, after the second one not."""
+    if kind is TransactionKind.STATUS_CHECK:
+        return timing.can_withdraw
+    return not attempt.late
 
 
 def _expired(payment: PaymentState, timing: Timing) -> Change:
@@ -406,7 +454,7 @@ def _expired(payment: PaymentState, timing: Timing) -> Change:
         attempt_status=AttemptStatus.EXPIRED,
         payment_status=status,
         event=_event(payment, status),
-        failure=Failure(code=FailureCode.EXPIRED, message="The time to pay is over."),
+        failure=Failure(code=FailureCode.EXPIRED, message=TIME_IS_OVER),
         late=True,
         next_check_at=timing.next_late_check(0),
     )
@@ -476,7 +524,9 @@ def _unknown(payment: PaymentState, attempt: AttemptState, cause: str, timing: T
     # Losing the answer to a sending was no question yet.
     checks = 0 if submitting or late is not attempt.late else attempt.checks + 1
     next_check_at = (
-        timing.next_late_check(checks) if late else timing.next_check(checks, payment.expires_at)
+        timing.next_late_check(checks, is_open=True)
+        if late
+        else timing.next_check(checks, payment.expires_at)
     )
     given_up = late and next_check_at is None
     attention = AttentionReason.OUTCOME_UNKNOWN if given_up else None

@@ -1,8 +1,11 @@
 """What may be seen of a message: secrets never, phone numbers only in part."""
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
+from urllib.parse import quote
 
 from dusangire.phone import mask_phone
 
@@ -22,6 +25,8 @@ _PHONE = re.compile(r"(?<![\w.-])(?:\+?250[ -]?|0)7\d(?:[ -]?\d){7}(?![\w-])|\+\
 _PHONE_NAME = re.compile(r"msisdn|phone|mobile|party_?id$", re.IGNORECASE)
 # Any run of digits that is long enough; a card number is often followed by its expiry or code.
 _CARD = re.compile(r"(?<![\w-])\d(?:[ .-]?\d){12,}(?![\w-])")
+# The same in one piece, with letters or dashes around it, as in FLW-MOCK-4111111111111111.
+_GLUED = re.compile(r"(?<!\d)\d{13,19}(?!\d)")
 # How the networks' numbers begin, and how long they are: a time in milliseconds or a bar code
 # passes the Luhn check one time in ten, but is no card.
 _NETWORKS = re.compile(
@@ -30,6 +35,31 @@ _NETWORKS = re.compile(
 )
 
 _MAX_TEXT = 4_000
+
+_hidden: ContextVar[tuple[str, ...]] = ContextVar("hidden", default=())
+
+
+@contextmanager
+def hiding(*secrets: str | None) -> Iterator[None]:
+    """Inside, nothing that is masked shows `secrets`: no log line, no exchange, no outcome's words.
+
+    For what is secret during one call alone, such as a payer's token.
+    """
+    token = _hidden.set((*_hidden.get(), *spellings(*secrets)))
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+def spellings(*secrets: str | None) -> list[str]:
+    """Each secret as it is, and as it stands in an address."""
+    return [
+        spelling
+        for secret in secrets
+        if secret
+        for spelling in dict.fromkeys((secret, quote(secret), quote(secret, safe="")))
+    ]
 
 
 def _is_card(text: str) -> bool:
@@ -45,6 +75,15 @@ def has_card_number(text: str) -> bool:
     return any(_mask_card(match) != match.group() for match in _CARD.finditer(text))
 
 
+def hide_cards(text: str) -> str:
+    """`text` without card numbers, and otherwise as it was.
+
+    It goes further than `has_card_number`: a masked id of a provider's is a small loss, while an
+    order that is refused for the digits in its number is a large one.
+    """
+    return _GLUED.sub(_mask_card, _CARD.sub(_mask_card, text))
+
+
 def _mask_card(match: re.Match[str]) -> str:
     """The run of digits, without the groups in it that make up a card number."""
     groups = list(re.finditer(r"\d+", match.group()))
@@ -57,11 +96,11 @@ def _mask_card(match: re.Match[str]) -> str:
 
 def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without any of `secrets`, card numbers or readable phone numbers; cut at 4,000."""
-    for secret in secrets:
+    for secret in (*secrets, *_hidden.get()):
         if secret:
             text = text.replace(secret, HIDDEN)
     # Cards first: the middle of a spaced one may look like a phone number.
-    text = _CARD.sub(_mask_card, text)
+    text = hide_cards(text)
     text = _PHONE.sub(lambda match: mask_phone(re.sub(r"[ -]", "", match.group())), text)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
 

@@ -25,6 +25,49 @@ class GatewayAccount(Model):
         table = "gateway_account"
 
 
+class GatewayHealth(Model):
+    """How a gateway does, shared by all processes.
+
+    traffic, success_rate, p95_ms, last_callback_at: as measured; told: what the last event said.
+    term: odd while the circuit breaker is open; probes: looks without an answer since.
+    """
+
+    gateway: fields.OneToOneRelation[GatewayAccount] = fields.OneToOneField(
+        "models.GatewayAccount", primary_key=True, on_delete=fields.RESTRICT
+    )
+    traffic = fields.TextField(default="NO_TRAFFIC")
+    success_rate = fields.FloatField(null=True)
+    p95_ms = fields.BigIntField(null=True)
+    last_error = fields.TextField(null=True)
+    last_error_at = fields.DatetimeField(null=True)
+    last_callback_at = fields.DatetimeField(null=True)
+    measured_at = fields.DatetimeField(null=True)
+    told = fields.JSONField[dict[str, object]](default=dict)
+    term = fields.IntField(default=0)
+    changed_at = fields.DatetimeField(null=True)
+    probes = fields.IntField(default=0)
+    probe_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "gateway_health"
+
+
+class UnmappedCode(Model):
+    """A code that a gateway used and its plugin does not know."""
+
+    id = fields.UUIDField(primary_key=True)
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    code = fields.TextField()
+    count = fields.BigIntField(default=1)
+    first_seen_at = fields.DatetimeField(auto_now_add=True)
+    last_seen_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "unmapped_code"
+
+
 class Customer(Model):
     """Whom the merchant sells to, by the merchant's own reference."""
 
@@ -37,6 +80,33 @@ class Customer(Model):
 
     class Meta:
         table = "customer"
+
+
+class StoredMethod(Model):
+    """How a payer who comes back pays, with the words they agreed to. `token`: sealed."""
+
+    id = fields.UUIDField(primary_key=True)
+    customer: fields.ForeignKeyRelation[Customer] = fields.ForeignKeyField(
+        "models.Customer", on_delete=fields.RESTRICT
+    )
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    label = fields.TextField()
+    phone = fields.TextField(null=True)
+    token = fields.TextField(null=True)
+    fingerprint = fields.TextField(null=True)
+    consent = fields.TextField()
+    consented_at = fields.DatetimeField()
+    consented_by = fields.TextField()
+    created_at = fields.DatetimeField(auto_now_add=True)
+    last_used_at = fields.DatetimeField(null=True)
+    expires_at = fields.DatetimeField(null=True)
+    removed_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "stored_method"
 
 
 class Payment(Model):
@@ -102,6 +172,11 @@ class PaymentAttempt(Model):
     failure = fields.JSONField[dict[str, object] | None](null=True)
     fee = fields.BigIntField(null=True)
     return_url = fields.TextField(null=True)
+    stored_method: fields.ForeignKeyNullableRelation["StoredMethod"] = fields.ForeignKeyField(
+        "models.StoredMethod", null=True, on_delete=fields.RESTRICT
+    )
+    store_consent = fields.TextField(null=True)
+    store_consent_by = fields.TextField(null=True)
     correlation_id = fields.TextField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     completed_at = fields.DatetimeField(null=True)
@@ -136,6 +211,7 @@ class PaymentTransaction(Model):
     request = fields.JSONField[object](null=True)
     response = fields.JSONField[object](null=True)
     duration_ms = fields.IntField(null=True)
+    notes = fields.JSONField[dict[str, object] | None](null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

@@ -6,7 +6,7 @@ would break the writing down of that very answer, each time the gateway is asked
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ from dusangire.gateway import (
     NotSent,
     Outcome,
     PayInPerson,
+    PaymentToken,
     Succeeded,
     TransferToAccount,
     Unknown,
@@ -42,6 +43,8 @@ _IDS = frozenset({"reference", "gateway_transaction_id"})
 _MAX_WORDS = 500
 _MAX_ID = 200
 _MAX_JSON = 20_000
+_MAX_TOKEN = 2_000
+_MAX_LABEL = 100
 
 
 def checked(outcome: object, secrets: Iterable[str] = ()) -> Outcome:
@@ -51,16 +54,21 @@ def checked(outcome: object, secrets: Iterable[str] = ()) -> Outcome:
     """
     if not isinstance(outcome, Accepted | Succeeded | Failed | NotSent | Unknown):
         raise ValueError(f"{type(outcome).__name__} is no outcome")  # noqa: TRY004 - as the rest
+    hidden = tuple(secrets)
     try:
-        sound = read_outcome(outcome_json(_tidy(outcome, tuple(secrets))))
+        sound = read_outcome(outcome_json(_tidy(outcome, hidden)))
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ValueError(f"{type(outcome).__name__} with values that do not fit") from error
-    return _within_bounds(sound)
+    sound = _within_bounds(sound)
+    if isinstance(outcome, Succeeded) and isinstance(sound, Succeeded):
+        return replace(sound, token=_sound_token(outcome.token, hidden))
+    return sound
 
 
 def outcome_json(outcome: Outcome) -> str:
-    """An outcome as it is stored: its kind beside its fields."""
+    """An outcome as it is stored: its kind beside its fields, without what charges the payer."""
     data = _values(outcome)
+    data.pop("token", None)
     if (action := data.get("next_action")) is not None:
         data["next_action"] = {"kind": type(action).__name__, **asdict(action)}
     return orjson.dumps({"kind": type(outcome).__name__, **data}, default=_iso).decode()
@@ -116,12 +124,28 @@ def _within_bounds(outcome: Outcome) -> Outcome:
             return outcome
 
 
+def _sound_token(token: object, secrets: tuple[str, ...]) -> PaymentToken | None:
+    """The token, or None for one that cannot be kept: the money moved all the same."""
+    match token:
+        case PaymentToken(secret=str(secret), label=str(label), expires_at=expires_at):
+            label = shown_text(printable(label), secrets)[:_MAX_LABEL].strip()
+            kept = 0 < len(secret) <= _MAX_TOKEN and printable(secret) == secret and label
+            dated = expires_at is None or _has_a_zone(expires_at)
+            return replace(token, label=label) if kept and dated else None
+        case _:
+            return None
+
+
+def _has_a_zone(moment: object) -> bool:
+    return isinstance(moment, datetime) and moment.tzinfo is not None
+
+
 def _values(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _texts(value: Any) -> dict[str, str]:
-    return {name: text for name, text in _values(value).items() if isinstance(text, str)}
+def _texts(value: Any) -> dict[str, Any]:
+    return {n: text for n, text in _values(value).items() if isinstance(text, str | Mapping)}
 
 
 def _iso(value: object) -> str:

@@ -61,6 +61,7 @@ from dusangire.money import Money
 from dusangire.phone import PhoneNumber
 from dusangire.plugins import Capability
 from dusangire.records import Payment
+from dusangire.stored_methods import StoredMethod, StoredMethodKind
 from dusangire.text import clean, clean_optional
 
 DEFAULT_WAIT_MS = 2_000
@@ -90,7 +91,7 @@ async def create_payment(core: Core, actor: Actor, request: CreatePayment) -> Do
     key = clean(request.idempotency_key, "idempotencyKey")
     try:
         plan = await _plan(core, request, key)
-        if plan.account is not None and plan.account.looks_first:
+        if plan.account is not None and plan.account.looks_first and not plan.stored_token:
             await _look_before(core, actor, plan)
     except Retryable:
         raise
@@ -133,12 +134,23 @@ class _Plan:
     def account(self) -> Account | None:
         return self.method.account if self.method else None
 
+    @property
+    def stored(self) -> StoredMethod | None:
+        return self.method.stored if self.method else None
+
+    @property
+    def stored_token(self) -> bool:
+        """Whether the payer is known to the gateway by a token, not by what they typed in."""
+        return self.stored is not None and self.stored.kind is StoredMethodKind.TOKEN
+
 
 async def _plan(core: Core, request: CreatePayment, key: str) -> _Plan:
     money = checked_money(request.amount, request.currency)
     check_wait(request.wait_ms)
     created_at = core.clock()
-    method = await checked_method(core, request.method, money) if request.method else None
+    customer = checked_customer(request.customer)
+    payer = customer.reference if customer else None
+    method = await checked_method(core, request.method, money, payer) if request.method else None
     metadata = checked_metadata(request.metadata)
     expires_at = checked_expiry(request.expires_at, created_at, method)
     return _Plan(
@@ -147,7 +159,7 @@ async def _plan(core: Core, request: CreatePayment, key: str) -> _Plan:
         money=money,
         order_reference=clean_optional(request.order_reference, "orderReference"),
         description=clean_optional(request.description, "description"),
-        customer=checked_customer(request.customer),
+        customer=customer,
         method=method,
         return_url=checked_return_url(core, request.return_url),
         metadata=metadata,
@@ -178,9 +190,10 @@ WITH claim AS (
     FROM claim RETURNING *
 ), attempt AS (
     INSERT INTO payment_attempt (id, payment_id, number, gateway_id, environment, reference,
-        phone, email, details, return_url, correlation_id, created_at, next_check_at, lease_until)
+        phone, email, details, return_url, correlation_id, created_at, next_check_at, lease_until,
+        stored_method_id, store_consent, store_consent_by)
     SELECT $22, id, 1, $20, $23, $24, $25, $26, $27::jsonb, $12, $28, $21,
-        now() + $29::interval, now() + $29::interval
+        now() + $39::interval, now() + $29::interval, $36, $37, $38
     FROM payment WHERE $20::uuid IS NOT NULL
 ), event AS (
     INSERT INTO event (type, payment_id, data)
@@ -237,8 +250,10 @@ async def _insert(core: Core, actor: Actor, plan: _Plan) -> list[Row]:
                     actor.name,
                     "payment.created",
                     "payment",
-                    {"amount": str(plan.money), "gateway": account.code if account else None},
+                    {"amount": str(plan.money), **_chosen(method)},
                 ),
+                *_stored_values(actor, method),
+                attempts.first_look(core, account) if account else None,
             )
         except IntegrityError as error:
             # 40 random bits make a reference that people can read out; once in a long while
@@ -279,11 +294,12 @@ WITH target AS (
     ON CONFLICT DO NOTHING RETURNING payment_id
 ), attempt AS (
     INSERT INTO payment_attempt (id, payment_id, number, gateway_id, environment, reference,
-        phone, email, details, return_url, correlation_id, created_at, next_check_at, lease_until)
+        phone, email, details, return_url, correlation_id, created_at, next_check_at, lease_until,
+        stored_method_id, store_consent, store_consent_by)
     SELECT $7, payment_id,
         (SELECT coalesce(max(number), 0) + 1 FROM payment_attempt WHERE payment_id = $5),
         $8, $9, $10, $11, $12, $13::jsonb, $14, $15, $16,
-        now() + $17::interval, now() + $17::interval
+        now() + $27::interval, now() + $17::interval, $24, $25, $26
     FROM claim
 ), changed AS (
     UPDATE payment SET version = version + 1, status = 'PENDING', gateway_id = $8,
@@ -322,7 +338,7 @@ async def attempt_payment(core: Core, actor: Actor, request: AttemptPayment) -> 
 async def _try_again(core: Core, actor: Actor, request: AttemptPayment, key: str) -> Done:
     payment = await _load(request.payment_id)
     _require_payable(payment, core.clock())
-    method = await checked_method(core, request.method, payment.amount)
+    method = await checked_method(core, request.method, payment.amount, payment.customer_id)
     return_url = checked_return_url(core, request.return_url) or payment.return_url
     account, created_at = method.account, core.clock()
     attempt_id, reference = uuid4(), str(uuid4())
@@ -346,9 +362,9 @@ async def _try_again(core: Core, actor: Actor, request: AttemptPayment, key: str
             correlation_id(),
             created_at,
             attempts.lease_for(core, account),
-            *audit_values(
-                actor.kind, actor.name, "payment.attempted", "payment", {"gateway": account.code}
-            ),
+            *audit_values(actor.kind, actor.name, "payment.attempted", "payment", _chosen(method)),
+            *_stored_values(actor, method),
+            attempts.first_look(core, account),
         )
     except IntegrityError as error:
         raise AttemptOpen from error
@@ -643,6 +659,9 @@ def _attempt(plan: _Plan, payment_reference: str) -> Attempt:
         description=plan.description,
         order_reference=plan.order_reference,
         return_url=plan.return_url,
+        expires_at=plan.expires_at,
+        customer=plan.customer.reference if plan.customer else None,
+        keeps_method=method.store_consent is not None,
         details=method.details,
     )
 
@@ -665,6 +684,26 @@ def _work(plan: _Plan, payment: Payment) -> Work:
             created_at=plan.created_at,
         ),
         payment=PaymentState(status=payment.status, expires_at=payment.expires_at),
+        customer_id=payment.customer_id,
+        stored_method_id=plan.stored.id if plan.stored else None,
+    )
+
+
+def _chosen(method: Method | None) -> dict[str, str | None]:
+    """How the payer wants to pay, for the audit."""
+    stored = {"stored_method": str(method.stored.id)} if method and method.stored else {}
+    return {"gateway": method.account.code if method else None, **stored}
+
+
+def _stored_values(
+    actor: Actor, method: Method | None
+) -> tuple[UUID | None, str | None, str | None]:
+    """stored_method_id, store_consent and store_consent_by of an attempt."""
+    consent = method.store_consent if method else None
+    return (
+        method.stored.id if method and method.stored else None,
+        consent,
+        f"{actor.kind}: {actor.name}" if consent else None,
     )
 
 

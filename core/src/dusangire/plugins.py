@@ -13,8 +13,8 @@ import pluggy
 import structlog
 
 from dusangire import PROJECT, hookspecs
-from dusangire.errors import GatewayNotFound
-from dusangire.exchanges import secret_values
+from dusangire.errors import CannotStart, GatewayNotFound
+from dusangire.exchanges import recording, secret_values
 from dusangire.gateway import (
     Accepted,
     Attempt,
@@ -22,6 +22,7 @@ from dusangire.gateway import (
     Gateway,
     GatewayDescription,
     Heard,
+    NotSent,
     Outcome,
     Refund,
     TestReport,
@@ -78,6 +79,8 @@ class Plugin:
             Capability.CANCEL: has("cancel_payment"),
             Capability.STATUS_CHECK: has("check_payment"),
             Capability.CALLBACK: has("read_webhook"),
+            # Where the payer is reached by phone, their number is all that needs to be kept.
+            Capability.STORED_METHOD: has("charge_token") or self.description.needs_phone,
             # Where the gateway cannot say what happened, only a person can.
             Capability.MANUAL_CONFIRMATION: not has("check_payment"),
         }
@@ -93,6 +96,9 @@ class Plugin:
     async def initiate_payment(self, gateway: Gateway[Any], attempt: Attempt) -> Outcome:
         return await self._outcome("initiate_payment", gateway=gateway, attempt=attempt)
 
+    async def charge_token(self, gateway: Gateway[Any], attempt: Attempt, token: str) -> Outcome:
+        return await self._outcome("charge_token", gateway=gateway, attempt=attempt, token=token)
+
     async def check_payment(self, gateway: Gateway[Any], attempt: Attempt) -> Outcome:
         return await self._outcome("check_payment", gateway=gateway, attempt=attempt)
 
@@ -100,10 +106,26 @@ class Plugin:
         return await self._outcome("cancel_payment", gateway=gateway, attempt=attempt)
 
     async def refund_payment(self, gateway: Gateway[Any], refund: Refund) -> Outcome:
-        return await self._outcome("refund_payment", gateway=gateway, refund=refund)
+        """NotSent, and only that, lets a machine send the refund again.
+
+        Where a repetition would be paid twice, the plugin's word for it is not enough: nothing of
+        this call may have left.
+        """
+        with recording() as seen:
+            outcome = await self._outcome("refund_payment", gateway=gateway, refund=refund)
+        if any(exchange.may_have_arrived for exchange in seen.exchanges):
+            return self._never_again(outcome)
+        return outcome
 
     async def check_refund(self, gateway: Gateway[Any], refund: Refund) -> Outcome:
-        return await self._outcome("check_refund", gateway=gateway, refund=refund)
+        outcome = await self._outcome("check_refund", gateway=gateway, refund=refund)
+        return self._never_again(outcome)
+
+    def _never_again(self, outcome: Outcome) -> Outcome:
+        """A refund that may have arrived, where sending it again could pay it again."""
+        if isinstance(outcome, NotSent) and not self.description.repeatable_refunds:
+            return Unknown(cause=f"it may have been paid, a person must look: {outcome.cause}")
+        return outcome
 
     async def check_payer(self, gateway: Gateway[Any], attempt: Attempt) -> Failed | None:
         """Failed when this payer certainly cannot pay. Any doubt is None: go on and ask."""
@@ -212,7 +234,8 @@ class Plugins:
     ) -> "Plugins":
         """Every installed plugin, and `modules` (by name) beside them.
 
-        A plugin that cannot be loaded is reported and left out; the rest works.
+        A plugin that cannot be loaded is reported and left out; the rest works. Raises CannotStart
+        when a plugin does: without its limits, say, there shall be no payments.
         """
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -237,6 +260,8 @@ class Plugins:
         """Adds a plugin; raises what pluggy raises for hooks that do not fit."""
         if name in self.gateways or self.manager.has_plugin(name):
             raise ValueError(f"There is another plugin {name!r} already.")
+        # pluggy puts plugins into sets, at every call: one that cannot be hashed would break all.
+        hash(module)
         try:
             self.manager.register(module, name)
             self.manager.check_pending()
@@ -268,6 +293,8 @@ class Plugins:
             module = point.load()
             version = point.dist.version if point.dist is not None else "0"
             self.register(point.name, module, version)
+        except CannotStart:
+            raise
         # A stranger's code may raise anything when it is imported, even SystemExit.
         except (Exception, SystemExit) as error:
             self.broken[point.name] = f"{type(error).__name__}: {error}"

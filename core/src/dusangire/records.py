@@ -30,19 +30,6 @@ _ACTIONS: Mapping[str, type[NextAction]] = {
     action.__name__: action
     for action in (ApproveOnPhone, FollowLink, TransferToAccount, PayInPerson)
 }
-# Failures after which the same payer may try again with some hope.
-_HOPELESS = frozenset(
-    {
-        FailureCode.PAYER_NOT_FOUND,
-        FailureCode.PAYER_BLOCKED,
-        FailureCode.GATEWAY_CONFIGURATION,
-        FailureCode.AMOUNT_OUT_OF_LIMITS,
-        FailureCode.EXPIRED,
-        FailureCode.CANCELLED,
-    }
-)
-
-
 _PAYMENT_JSON = ("next_action", "failure", "needs_attention", "metadata")
 
 
@@ -165,6 +152,7 @@ class PaymentTransaction:
     request: Any
     response: Any
     duration_ms: int | None
+    notes: Any
     created_at: datetime
 
     @classmethod
@@ -180,6 +168,7 @@ class PaymentTransaction:
             request=json_of(row["request"]),
             response=json_of(row["response"]),
             duration_ms=row["duration_ms"],
+            notes=json_of(row["notes"]),
             created_at=row["created_at"],
         )
 
@@ -203,11 +192,6 @@ class Customer:
             email=row["email"],
             phone=row["phone"],
         )
-
-
-def retryable(failure: Failure) -> bool:
-    """Whether another attempt makes sense after this failure."""
-    return failure.code not in _HOPELESS
 
 
 def json_of(value: Any) -> Any:

@@ -18,6 +18,7 @@ from dusangire.access import Actor, valid_keys
 from dusangire.cursors import position_cursor
 from dusangire.database import LOST, Row, fetch
 from dusangire.errors import Retryable, Unauthenticated
+from dusangire.health import Health
 from dusangire.records import Payment, json_of
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ CHANNEL = "dusangire_events"
 POLL = 1.0
 ACCESS_CHECK = 2.0
 QUEUE = 100
+# The type of the events that tell how a gateway does.
+HEALTH = "gateway.health"
 _PAGE = 1_000
 
 EVENT_COLUMNS = "position, type, payment_id, data, occurred_at"
@@ -37,13 +40,15 @@ class Behind(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One change. `payment` is the payment as that change left it."""
+    """One change. `payment` is the payment as that change left it, `health` the gateway's."""
 
     position: int
     type: str
     occurred_at: datetime
     payment_id: UUID | None
     payment: Payment | None
+    gateway_id: UUID | None = None
+    health: Health | None = None
 
     @property
     def cursor(self) -> str:
@@ -55,12 +60,15 @@ class EventRecord:
 
     @classmethod
     def of(cls, row: Row) -> "EventRecord":
+        data, told = json_of(row["data"]), row["type"] == HEALTH
         return cls(
             position=row["position"],
             type=row["type"],
             occurred_at=row["occurred_at"],
             payment_id=row["payment_id"],
-            payment=Payment.of_snapshot(json_of(row["data"])) if row["payment_id"] else None,
+            payment=Payment.of_snapshot(data) if row["payment_id"] else None,
+            gateway_id=UUID(data["gateway_id"]) if told else None,
+            health=Health.of_snapshot(data["health"]) if told else None,
         )
 
 
@@ -68,11 +76,13 @@ class EventRecord:
 class Subscription:
     """What waits for one subscriber: at most QUEUE events.
 
+    of_gateways: the subscriber hears how gateways do, and nothing else.
     behind: more came than has a place here; what did not is in the log.
     """
 
     actor: Actor
     payment_id: UUID | None
+    of_gateways: bool = False
     waiting: deque[EventRecord] = field(default_factory=deque)
     ended: Exception | None = None
     behind: bool = False
@@ -113,6 +123,7 @@ class Tail:
     _begun: bool = False
     _of_payment: dict[UUID, set[Subscription]] = field(default_factory=lambda: defaultdict(set))
     _of_all: set[Subscription] = field(default_factory=set)
+    _of_gateways: set[Subscription] = field(default_factory=set)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def subscribe(self, actor: Actor, payment_id: UUID | None = None) -> Subscription:
@@ -120,17 +131,24 @@ class Tail:
         (self._of_payment[payment_id] if payment_id else self._of_all).add(subscription)
         return subscription
 
+    def subscribe_to_gateways(self, actor: Actor) -> Subscription:
+        subscription = Subscription(actor, None, of_gateways=True)
+        self._of_gateways.add(subscription)
+        return subscription
+
     def unsubscribe(self, subscription: Subscription) -> None:
         payment_id = subscription.payment_id
         if payment_id is None:
             self._of_all.discard(subscription)
+            self._of_gateways.discard(subscription)
             return
         self._of_payment[payment_id].discard(subscription)
         if not self._of_payment[payment_id]:
             del self._of_payment[payment_id]
 
     def __len__(self) -> int:
-        return sum(map(len, self._of_payment.values())) + len(self._of_all)
+        of_payments = sum(map(len, self._of_payment.values()))
+        return of_payments + len(self._of_all) + len(self._of_gateways)
 
     async def begin(self) -> None:
         """Finds the end of the log. Who subscribes before that may miss what is stamped meanwhile.
@@ -183,7 +201,11 @@ class Tail:
                 return
 
     def _hand_on(self, row: Row) -> None:
-        watchers = self._of_payment.get(row["payment_id"], ())
+        watchers = (
+            self._of_gateways
+            if row["type"] == HEALTH
+            else self._of_payment.get(row["payment_id"], set())
+        )
         if watchers or self._of_all:
             try:
                 event = EventRecord.of(row)
@@ -218,6 +240,7 @@ class Tail:
             await asyncio.sleep(ACCESS_CHECK)
             subscriptions = [
                 *self._of_all,
+                *self._of_gateways,
                 *(s for some in self._of_payment.values() for s in some),
             ]
             try:

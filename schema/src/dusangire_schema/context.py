@@ -8,10 +8,10 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from dusangire import queries, records
+from dusangire import codes, health, queries, records, stored_methods
 from dusangire.access import Actor
 from dusangire.core import Core
-from dusangire_schema import health
+from dusangire.stored_methods import StoredMethod
 
 
 @dataclass(slots=True)
@@ -20,7 +20,9 @@ class Loaders:
 
     attempts: DataLoader[UUID, list[records.PaymentAttempt]]
     customers: DataLoader[UUID, records.Customer | None]
+    stored_methods: DataLoader[UUID, list[StoredMethod]]
     health: DataLoader[UUID, health.Health]
+    unmapped_codes: DataLoader[UUID, list[codes.UnmappedCode]]
 
 
 @dataclass(slots=True)
@@ -38,7 +40,9 @@ class Context:
             self._loaders = Loaders(
                 DataLoader(load_fn=_attempts),
                 DataLoader(load_fn=_customers),
+                DataLoader(load_fn=_stored_methods),
                 DataLoader(load_fn=health.load),
+                DataLoader(load_fn=codes.load),
             )
         return self._loaders
 
@@ -54,3 +58,8 @@ async def _attempts(payment_ids: Sequence[UUID]) -> list[list[records.PaymentAtt
 async def _customers(ids: Sequence[UUID]) -> list[records.Customer | None]:
     found = await queries.customers(ids)
     return [found.get(customer_id) for customer_id in ids]
+
+
+async def _stored_methods(customer_ids: Sequence[UUID]) -> list[list[StoredMethod]]:
+    found = await stored_methods.of_customers(customer_ids)
+    return [found.get(customer_id, []) for customer_id in customer_ids]

@@ -5,11 +5,14 @@ from enum import StrEnum
 import strawberry
 
 from dusangire.access import Scope
+from dusangire.breaker import BreakerState
 from dusangire.errors import ErrorCode
 from dusangire.gateway import Environment, FailureCode
+from dusangire.health import HealthStatus
 from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
 from dusangire.plugins import Capability
 from dusangire.queries import PaymentOrder
+from dusangire.stored_methods import StoredMethodKind
 
 for words, name, description in (
     (Scope, "Scope", None),
@@ -32,7 +35,21 @@ for words, name, description in (
     (AttentionReason, "AttentionReason", None),
     (TransactionKind, "TransactionKind", None),
     (Capability, "GatewayCapability", None),
+    (HealthStatus, "HealthStatus", None),
+    (
+        BreakerState,
+        "BreakerState",
+        (
+            "OPEN: the gateway gives no answers, so that new payments are refused with "
+            "GATEWAY_UNAVAILABLE until it answers a status read."
+        ),
+    ),
     (PaymentOrder, "PaymentOrder", None),
+    (
+        StoredMethodKind,
+        "StoredMethodKind",
+        "PHONE: the number that is asked. TOKEN: what the gateway gave for charging a card again.",
+    ),
 ):
     strawberry.enum(words, name=name, description=description)
 
@@ -42,14 +59,6 @@ class ReconciliationStatus(StrEnum):
     NOT_RECONCILED = "NOT_RECONCILED"
     MATCHED = "MATCHED"
     DISCREPANCY = "DISCREPANCY"
-
-
-@strawberry.enum
-class HealthStatus(StrEnum):
-    HEALTHY = "HEALTHY"
-    DEGRADED = "DEGRADED"
-    DOWN = "DOWN"
-    NO_TRAFFIC = "NO_TRAFFIC"
 
 
 @strawberry.enum
@@ -97,6 +106,7 @@ class ReconciliationRunStatus(StrEnum):
 __all__ = [
     "AttemptStatus",
     "AttentionReason",
+    "BreakerState",
     "Capability",
     "Environment",
     "ErrorCode",

@@ -50,7 +50,14 @@ class PaymentMethodInput:
     gateway: str
     phone: PhoneNumber | None = None
     email: str | None = None
-    stored_method_id: strawberry.ID | None = None
+    stored_method_id: strawberry.ID | None = strawberry.field(
+        default=None, description="A method of the payment's customer; see storedMethods."
+    )
+    store_consent: str | None = strawberry.field(
+        default=None,
+        description="Keep this method for the customer when the payment succeeded: the words the "
+        "payer agreed to. Left out, nothing is kept.",
+    )
     details: JSON | None = None
 
     def to_core(self) -> intake.MethodInput:
@@ -59,6 +66,7 @@ class PaymentMethodInput:
             phone=self.phone,
             email=self.email,
             stored_method_id=self.stored_method_id,
+            store_consent=self.store_consent,
             details=json_value(self.details, "method", "details"),
         )
 

@@ -6,7 +6,7 @@ from typing import cast
 
 import strawberry
 
-from dusangire import access
+from dusangire import access, stored_methods
 from dusangire import payments as core
 from dusangire.errors import GatewayNotFound, Invalid
 from dusangire_schema import described
@@ -22,7 +22,7 @@ from dusangire_schema.inputs import (
     json_value,
     known_id,
 )
-from dusangire_schema.types import ApiKey, Gateway, Payment
+from dusangire_schema.types import ApiKey, Gateway, Payment, StoredMethod
 
 # A provider that does not answer within this is reported as such, before the request's own end.
 GATEWAY_TEST_TIMEOUT = 8
@@ -80,6 +80,16 @@ class TestGatewayPayload:
 
 
 @strawberry.type
+class StoredMethodPayload:
+    stored_method: StoredMethod | None = None
+    user_errors: list[UserError] = strawberry.field(default_factory=list)
+
+    @classmethod
+    def refused(cls, errors: list[UserError]) -> "StoredMethodPayload":
+        return cls(user_errors=errors)
+
+
+@strawberry.type
 class ApiKeyPayload:
     api_key: ApiKey | None = None
     secret: str | None = strawberry.field(default=None, description="Shown once.")
@@ -134,6 +144,12 @@ class Mutation:
         return PaymentPayload.of(
             await core.confirm_payment(context.core, context.actor, input.to_core())
         )
+
+    @described.field("The number or token is wiped. Doing it again changes nothing.")
+    @answering(StoredMethodPayload.refused)
+    async def remove_stored_method(self, info: Info, id: strawberry.ID) -> StoredMethodPayload:
+        removed = await stored_methods.remove(info.context.actor, known_id(id, "id"))
+        return StoredMethodPayload(stored_method=cast("StoredMethod", removed))
 
     @strawberry.mutation
     @answering(GatewayPayload.refused)

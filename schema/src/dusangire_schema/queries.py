@@ -4,7 +4,7 @@ from typing import cast
 
 import strawberry
 
-from dusangire import access, events
+from dusangire import access, events, stored_methods
 from dusangire import queries as core
 from dusangire.errors import Invalid
 from dusangire_schema import described
@@ -12,7 +12,15 @@ from dusangire_schema.connections import PageInfo, page_info, page_size
 from dusangire_schema.context import Info
 from dusangire_schema.enums import PaymentOrder
 from dusangire_schema.inputs import PaymentFilter, id_of
-from dusangire_schema.types import ApiKey, Event, Gateway, GatewayPlugin, Payment, Viewer
+from dusangire_schema.types import (
+    ApiKey,
+    Event,
+    Gateway,
+    GatewayPlugin,
+    Payment,
+    StoredMethod,
+    Viewer,
+)
 
 
 @strawberry.type
@@ -77,6 +85,13 @@ class Query:
             ],
             page_info=page_info(page, after),
         )
+
+    @described.field(
+        "What a customer agreed to have kept, oldest first, by your reference of them."
+    )
+    async def stored_methods(self, info: Info, customer: str) -> list[StoredMethod]:
+        found = await stored_methods.of_customer(info.context.actor, customer)
+        return cast("list[StoredMethod]", found)
 
     @strawberry.field
     async def gateways(self, info: Info) -> list[Gateway]:

@@ -11,16 +11,19 @@ from uuid import UUID
 
 import strawberry
 
-from dusangire import access, gateway, queries, records
+from dusangire import access, codes, events, failures, gateway, health, queries, records, tail
 from dusangire.access import Scope
 from dusangire.gateways import Account
+from dusangire.languages import in_language
 from dusangire.plugins import Plugin
+from dusangire.stored_methods import StoredMethodKind
 from dusangire_schema import described
 from dusangire_schema.connections import PageInfo, page_info, page_size
 from dusangire_schema.context import Info
 from dusangire_schema.enums import (
     AttemptStatus,
     AttentionReason,
+    BreakerState,
     Capability,
     Environment,
     FailureCode,
@@ -51,6 +54,11 @@ class Customer:
     email: str | None
     phone: PhoneNumber | None
 
+    @described.field("The payment methods that the customer agreed to have kept, oldest first.")
+    async def stored_methods(self, info: Info) -> list["StoredMethod"]:
+        found = await info.context.loaders.stored_methods.load(cast("records.Customer", self).id)
+        return cast("list[StoredMethod]", found)
+
 
 @strawberry.type
 class Failure:
@@ -60,7 +68,15 @@ class Failure:
 
     @strawberry.field
     def retryable(self) -> bool:
-        return records.retryable(cast("Any", self))
+        return failures.retryable(self.code)
+
+    @described.field("For the payer: what happened. Languages: rw, en, fr; others give English.")
+    def payer_message(self, locale: str | None = "en") -> str:
+        return failures.payer_message(self.code, locale or "en")
+
+    @described.field("For the payer: what to do now. Languages: rw, en, fr; others give English.")
+    def next_step(self, locale: str | None = "en") -> str:
+        return failures.next_step(self.code, locale or "en")
 
 
 # ── what the payer has to do now ─────────────────────────────────────────────────────────────────
@@ -97,6 +113,13 @@ class TransferToAccount:
     amount: Money
     expires_at: datetime | None
 
+    @described.field(
+        "What to do, in words for the payer. Languages: rw, en, fr; any other gives English."
+    )
+    def instructions(self, locale: str | None = "en") -> str:
+        texts = cast("gateway.TransferToAccount", self).instructions
+        return in_language(texts, locale or "en")
+
     @classmethod
     def is_type_of(cls, value: object, _info: object) -> bool:
         return isinstance(value, gateway.TransferToAccount)
@@ -125,13 +148,57 @@ NextAction: TypeAlias = Annotated[
 # ── gateways ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@strawberry.type(description="A code that a gateway used and its plugin does not know.")
+class UnmappedCode:
+    code: str
+    count: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
 @strawberry.type
 class GatewayHealth:
+    gateway_id: strawberry.Private[UUID]
     status: HealthStatus
-    success_rate: float | None
-    p95_ms: int | None = strawberry.field(name="p95Ms")
-    last_error: str | None
+    success_rate: float | None = strawberry.field(
+        description="0 to 1, of the attempts of the last hour that ended."
+    )
+    p95_ms: int | None = strawberry.field(
+        name="p95Ms", description="How long 95 of 100 attempts took at most until they ended."
+    )
     last_callback_at: datetime | None
+    breaker: BreakerState
+    next_probe_at: datetime | None = strawberry.field(
+        description="When an open breaker is looked at again."
+    )
+    measured_at: datetime | None = strawberry.field(
+        description="A worker measures every few seconds; null until one did."
+    )
+
+    @described.field(
+        "Why it last gave no usable answer, or broke a payment. Not for payers' tokens."
+    )
+    def last_error(self, info: Info) -> str | None:
+        return None if _is_payer(info) else cast("health.Health", self).last_error
+
+    @described.field("Not for payers' tokens.")
+    def last_error_at(self, info: Info) -> datetime | None:
+        return None if _is_payer(info) else cast("health.Health", self).last_error_at
+
+    @described.field(
+        "Codes that it used and its plugin does not know, the most frequent first. "
+        "Not for payers' tokens."
+    )
+    async def unmapped_codes(self, info: Info) -> list[UnmappedCode]:
+        if _is_payer(info):
+            return []
+        found = await info.context.loaders.unmapped_codes.load(self.gateway_id)
+        account = await info.context.core.gateways.by_id(self.gateway_id)
+        return cast("list[UnmappedCode]", codes.still_unmapped(account, found))
+
+
+def _is_payer(info: Info) -> bool:
+    return info.context.actor.kind == "client"
 
 
 @strawberry.type(description="A configured account at a provider, served by a plugin.")
@@ -165,7 +232,9 @@ class Gateway:
 
     @strawberry.field
     async def health(self, info: Info) -> GatewayHealth:
-        return cast("GatewayHealth", await info.context.loaders.health.load(self.id))
+        told = _account(self).told
+        found = told or await info.context.loaders.health.load(self.id)
+        return cast("GatewayHealth", found)
 
     @described.field(
         "Staff only. Secrets are never returned: only that they are set, "
@@ -198,6 +267,31 @@ class GatewayPlugin:
 
 def _account(shown: Gateway) -> Account:
     return cast("Account", shown)
+
+
+@strawberry.type(
+    description="A payment method of a payer who comes back, kept with their consent: "
+    "give its id as PaymentMethodInput.storedMethodId."
+)
+class StoredMethod:
+    gateway_id: strawberry.Private[UUID]
+    id: strawberry.ID
+    kind: StoredMethodKind
+    label: str = strawberry.field(
+        description="What the payer knows it by, such as Visa •••• 4242; empty once it is removed."
+    )
+    consent: str = strawberry.field(description="The words the payer agreed to.")
+    consented_at: datetime
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None = strawberry.field(
+        description="When the card can be charged no more."
+    )
+    removed_at: datetime | None
+
+    @strawberry.field
+    async def gateway(self, info: Info) -> Gateway:
+        return await gateway_of(info, self.gateway_id)
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────
@@ -267,6 +361,9 @@ class PaymentTransaction:
     request: JSON | None
     response: JSON | None
     duration_ms: int | None
+    notes: JSON | None = strawberry.field(
+        description="What plugins remarked during this call, by name."
+    )
     created_at: datetime
 
     @strawberry.field
@@ -446,6 +543,11 @@ class Event:
     )
     occurred_at: datetime
     payment: Payment | None
+
+    @described.field("With its health as the event told it.")
+    async def gateway(self, info: Info) -> Gateway | None:
+        event = cast("tail.EventRecord", self)
+        return cast("Gateway | None", await events.gateway_of(info.context.core, event))
 
     @strawberry.field
     def refund(self) -> RefundRequest | None:

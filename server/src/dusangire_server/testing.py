@@ -97,6 +97,7 @@ async def open_shop(
     public_url: str | None = None,
     allowed_origins: tuple[str, ...] = (),
     limits: Limits | None = None,
+    gateway: FakeGateway | None = None,
     through: Callable[[str], AbstractAsyncContextManager[str]] = nullcontext,
 ) -> AsyncIterator[Shop]:
     """Everything running, in a database of its own.
@@ -113,7 +114,7 @@ async def open_shop(
             secret_keys="k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
             poll_scale=0.01,
         )
-        gateway = FakeGateway()
+        gateway = gateway or FakeGateway()
         async with (
             fresh_database() as direct_url,
             through(direct_url) as url,

@@ -76,11 +76,20 @@ class Simulation:
             raise NotFound(f"There is no transaction {reference!r}.")
         if transaction.status is not Status.PENDING:
             raise IllegalState(f"It is {transaction.status} already.")
-        self._scripts[reference].cancel()
         if approve:
-            self._take(transaction, Step(after=0, status=Status.SUCCEEDED))
+            self.play(reference, (Step(after=0, status=Status.SUCCEEDED),))
         else:
-            self._take(transaction, Step(after=0, status=Status.FAILED, reason=self._declined))
+            self.play(reference, (Step(after=0, status=Status.FAILED, reason=self._declined),))
+
+    def play(self, reference: str, script: Script) -> None:
+        """Another script takes over, such as after a second try. What is due at once, happens."""
+        transaction = self.transactions[reference]
+        self._scripts[reference].cancel()
+        transaction.decides_at = None
+        while script and not script[0].after:
+            self._take(transaction, script[0])
+            script = script[1:]
+        self._scripts[reference] = self._spawn(self._play(transaction, script))
 
     def set_faults(self, faults: Faults) -> None:
         self.line.faults = faults
@@ -126,7 +135,7 @@ class Simulation:
         if step.status is not None:
             transaction.status, transaction.reason = step.status, step.reason
             transaction.moves += step.status is Status.SUCCEEDED
-        if transaction.webhook_url is not None:
+        if transaction.webhook_url is not None and step.webhooks:
             webhook = self._webhook(replace(transaction, **step.claim))
             for _ in range(step.webhooks * (1 + self._happens("duplicated_webhooks"))):
                 self._spawn(self._tell(transaction, transaction.webhook_url, webhook))
@@ -137,7 +146,10 @@ class Simulation:
             return
         if self._happens("delayed_webhooks"):
             await asyncio.sleep(self.random.random() * self.line.faults.webhook_delay)
-        transaction.webhooks.append(await self._courier.deliver(url, webhook))
+        for _ in range(webhook.tries):
+            transaction.webhooks.append(await self._courier.deliver(url, webhook))
+            if transaction.webhooks[-1].arrived:
+                break
 
     def _happens(self, rate: str) -> bool:
         return self.line.happens(getattr(self.line.faults, rate))

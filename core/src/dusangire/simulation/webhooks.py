@@ -1,6 +1,6 @@
-"""Webhooks of a simulated provider: real HTTP, one try, and a note of how it was answered."""
+"""Webhooks of a simulated provider: real HTTP, and a note of how each try was answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,11 +11,17 @@ TIMEOUT = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """What the provider tells: exactly these bytes."""
+    """What the provider tells: exactly these bytes.
+
+    headers: beside the content type.
+    tries: how often it is sent at most, until it is answered with 2xx.
+    """
 
     body: bytes
     method: str = "POST"
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,10 @@ class Delivery:
     body: str
     status: int | None = None
     error: str | None = None
+
+    @property
+    def arrived(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(slots=True)
@@ -42,7 +52,7 @@ class Courier:
                 webhook.method,
                 url,
                 content=webhook.body,
-                headers={"Content-Type": webhook.content_type},
+                headers={"Content-Type": webhook.content_type, **webhook.headers},
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Delivery(sent_at=sent_at, body=body, error=repr(error))
