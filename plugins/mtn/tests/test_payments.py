@@ -175,13 +175,17 @@ async def test_a_prompt_nobody_answers_ends_as_the_payers_timeout(
     assert outcome.code is FailureCode.PAYER_TIMEOUT
 
 
-async def test_a_reason_we_do_not_know_is_logged(momo: Simulated, new_attempt: NewAttempt) -> None:
+async def test_a_reason_we_do_not_know_is_kept_as_it_is(
+    momo: Simulated, new_attempt: NewAttempt
+) -> None:
     attempt = new_attempt(phone="+250780000108")
     await momo.plugin.initiate_payment(momo.gateway, attempt)
 
-    await ended(momo, attempt)
+    outcome = await ended(momo, attempt)
 
-    assert [entry["word"] for entry in momo.logged] == ["SOMETHING_NEW"]
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, outcome.gateway_code) == (FailureCode.OTHER, "SOMETHING_NEW")
+    assert outcome.gateway_code not in momo.plugin.description.codes
 
 
 async def test_a_payment_that_stays_pending_stays_accepted(

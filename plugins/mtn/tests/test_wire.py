@@ -315,7 +315,7 @@ async def test_a_success_is_told_in_mtns_figures_not_in_ours(
     )
 
 
-async def test_an_unknown_status_word_is_pending_and_logged(
+async def test_an_unknown_status_word_is_pending_and_told(
     momo: Simulated, odd: tuple[OddMTN, Gateway[Any]], new_attempt: NewAttempt
 ) -> None:
     mtn, gateway = odd
@@ -325,7 +325,53 @@ async def test_an_unknown_status_word_is_pending_and_logged(
 
     assert isinstance(outcome, Accepted)
     assert (outcome.reference, outcome.unmapped) == (REFERENCE, "PAUSED")
-    assert [entry["word"] for entry in momo.logged] == ["PAUSED"]
+
+
+@pytest.mark.parametrize("code", ["INTERNAL_PROCESSING_ERROR", "SOMETHING_NEW", None])
+async def test_the_code_of_an_answer_that_decides_nothing_is_told(
+    momo: Simulated, odd: tuple[OddMTN, Gateway[Any]], new_attempt: NewAttempt, code: str | None
+) -> None:
+    mtn, gateway = odd
+    mtn.answer = lambda: problem(500, code) if code else said(500)
+
+    sent = await momo.plugin.initiate_payment(gateway, new_attempt())
+    asked = await momo.plugin.check_payment(gateway, new_attempt())
+
+    assert isinstance(sent, Unknown)
+    assert isinstance(asked, Unknown)
+    assert (sent.gateway_code, asked.gateway_code) == (code, code)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: said(400),
+        lambda: problem(400, "VALIDATION_ERROR"),
+        lambda: problem(400, "INVALID_REFERENCE_ID"),
+        lambda: said(401, {"statusCode": 401}),
+        lambda: said(401, {"error": "invalid_client"}),
+        lambda: said(403, b"<html>", "text/html"),
+        lambda: said(404),
+        lambda: said(411),
+        lambda: said(500, {"error": "login_failed"}),
+        lambda: problem(500, "NOT_ALLOWED"),
+    ],
+)
+async def test_every_refusal_that_mtn_documents_has_a_code_that_is_known(
+    momo: Simulated,
+    odd: tuple[OddMTN, Gateway[Any]],
+    new_attempt: NewAttempt,
+    answer: Callable[[], Response],
+) -> None:
+    mtn, gateway = odd
+    mtn.answer = answer
+
+    outcome = await momo.plugin.initiate_payment(gateway, new_attempt())
+
+    assert isinstance(outcome, Failed)
+    meaning = momo.plugin.description.codes.get(outcome.gateway_code or "")
+    assert meaning is not None
+    assert meaning.failure is outcome.code
 
 
 REASON_ROWS = {
@@ -362,8 +408,12 @@ REASON_ROWS = {
 }
 
 
+def test_every_reason_is_published(momo: Simulated) -> None:
+    assert REASONS.items() <= momo.plugin.description.codes.items()
+
+
 def test_every_reason_is_promised_here() -> None:
-    assert {word: code for word, (code, _) in REASONS.items()} == REASON_ROWS
+    assert {word: meaning.failure for word, meaning in REASONS.items()} == REASON_ROWS
 
 
 @pytest.mark.parametrize("shape", ["text", "object"])

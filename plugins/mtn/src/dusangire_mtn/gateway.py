@@ -28,8 +28,10 @@ from dusangire_mtn import webhook
 from dusangire_mtn.client import Answer, BadCredentials, Client, MTNError, NothingSent
 from dusangire_mtn.config import MTNConfig
 from dusangire_mtn.mapping import (
+    CODES,
     REASONS,
     REFUND_REASONS,
+    failed,
     msisdn,
     outcome_of_create,
     outcome_of_status,
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 _PROMPT_LIFE = timedelta(minutes=5)
 _BRAND_COLOR = "#FFCC00"
-# A word of MTN's may be as long as its answer.
-_LOGGED = 100
 
 
 @hookimpl
@@ -54,6 +54,7 @@ def describe_gateway() -> GatewayDescription:
         config=MTNConfig,
         brand_color=_BRAND_COLOR,
         needs_phone=True,
+        codes=CODES,
         # A token, which takes up to 20 s on MTN's new platform, and the call itself.
         call_timeout=65,
         example_config={
@@ -80,8 +81,7 @@ async def initiate_payment(gateway: Gateway[MTNConfig], attempt: Attempt) -> Out
         answer = await Client(gateway).request_to_pay(attempt.reference, payment_body(attempt))
     except MTNError as error:
         return _without_answer(error)
-    outcome = outcome_of_create(answer, "collection", accepted, REASONS)
-    return _noted(gateway, outcome, answer)
+    return outcome_of_create(answer, "collection", accepted, REASONS)
 
 
 @hookimpl
@@ -108,8 +108,7 @@ async def check_payer(gateway: Gateway[MTNConfig], attempt: Attempt) -> Outcome 
     inactive = answer.status == 200 and (answer.fields or {}).get("result") is False
     if not unknown_number and not inactive:
         return None
-    code, text = REASONS["PAYER_NOT_FOUND"]
-    return Failed(code=code, message=text, gateway_code=answer.code)
+    return replace(failed("PAYER_NOT_FOUND", REASONS), gateway_code=answer.code)
 
 
 @hookimpl
@@ -126,8 +125,7 @@ async def refund_payment(gateway: Gateway[MTNConfig], refund: Refund) -> Outcome
         answer = await Client(gateway).refund(refund.reference, refund_body(refund))
     except MTNError as error:
         return _without_answer(error)
-    outcome = outcome_of_create(answer, "disbursement", accepted, REFUND_REASONS)
-    return _noted(gateway, outcome, answer)
+    return outcome_of_create(answer, "disbursement", accepted, REFUND_REASONS)
 
 
 @hookimpl
@@ -180,7 +178,7 @@ async def _ask(
         # MTN's platforms do not know each other's transactions, so a 404 here would make core
         # send again what the other one took.
         return Unknown(cause=f"it was sent to {sent_to}, and {asked_at} cannot know it")
-    return _noted(gateway, outcome, answer)
+    return outcome
 
 
 def _prompt(attempt: Attempt) -> ApproveOnPhone | None:
@@ -210,17 +208,3 @@ def _without_answer(error: MTNError) -> Outcome:
     if isinstance(error, NothingSent):
         return NotSent(cause=str(error), retry_after=error.retry_after)
     return Unknown(cause=str(error))
-
-
-def _noted(gateway: Gateway[MTNConfig], outcome: Outcome, answer: Answer) -> Outcome:
-    """Writes words that the tables lack to the log: MTN keeps adding some."""
-    match outcome:
-        case Accepted(unmapped=str(word)):
-            gateway.log.warning("unknown status word", word=word[:_LOGGED])
-        case Failed(gateway_code=str(word), code=FailureCode.OTHER) if word not in REASONS:
-            gateway.log.warning("unknown failure reason", word=word[:_LOGGED])
-        case Unknown() if answer.code is not None and answer.code not in REASONS:
-            gateway.log.warning(
-                "unknown error code", word=answer.code[:_LOGGED], status=answer.status
-            )
-    return outcome

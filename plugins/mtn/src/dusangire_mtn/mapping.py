@@ -15,6 +15,7 @@ from dusangire.gateway import (
     Attempt,
     Failed,
     FailureCode,
+    Meaning,
     NotSent,
     Outcome,
     Refund,
@@ -26,124 +27,157 @@ from dusangire_mtn.client import Answer, is_refusal, why_refused
 from dusangire_mtn.config import Product
 
 MESSAGE_LENGTH = 160
+_BAD_FORM = "MTN does not accept the request's form. Check the number, currency and base_url."
 
-REASONS: Mapping[str, tuple[FailureCode, str]] = MappingProxyType(
+REASONS: Mapping[str, Meaning] = MappingProxyType(
     {
-        "NOT_ENOUGH_FUNDS": (
+        "NOT_ENOUGH_FUNDS": Meaning(
             FailureCode.INSUFFICIENT_FUNDS,
             "There is not enough money in the wallet for the amount and MTN's fee.",
         ),
-        "LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED": (
+        "LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED": Meaning(
             FailureCode.INSUFFICIENT_FUNDS,
             "There is not enough money in the wallet, or a limit was reached.",
         ),
-        "PAYER_LIMIT_REACHED": (
+        "PAYER_LIMIT_REACHED": Meaning(
             FailureCode.PAYER_LIMIT_REACHED,
             "The payer's wallet has reached its limit. Try a smaller amount or later.",
         ),
-        "PAYEE_LIMIT_REACHED": (
+        "PAYEE_LIMIT_REACHED": Meaning(
             FailureCode.GATEWAY_ERROR,
             "The receiving wallet has reached its limit. Try later.",
         ),
-        "PAYER_NOT_FOUND": (
+        "PAYER_NOT_FOUND": Meaning(
             FailureCode.PAYER_NOT_FOUND,
             "This number has no MTN MoMo wallet.",
         ),
-        "PAYEE_NOT_FOUND": (
+        "PAYEE_NOT_FOUND": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "MTN does not find the merchant's wallet.",
         ),
-        "PAYEE_NOT_ALLOWED_TO_RECEIVE": (
+        "PAYEE_NOT_ALLOWED_TO_RECEIVE": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "The merchant's wallet is not allowed to receive money.",
         ),
-        "SENDER_ACCOUNT_NOT_ACTIVE": (
+        "SENDER_ACCOUNT_NOT_ACTIVE": Meaning(
             FailureCode.PAYER_BLOCKED,
             "The payer's wallet is blocked or not activated. The payer must contact MTN.",
         ),
-        "APPROVAL_REJECTED": (FailureCode.DECLINED_BY_PAYER, "The payer declined."),
-        "PAYMENT_NOT_APPROVED": (FailureCode.DECLINED_BY_PAYER, "The payer did not approve."),
-        "TRANSACTION_CANCELED": (FailureCode.CANCELLED, "The request was cancelled."),
-        "EXPIRED": (FailureCode.PAYER_TIMEOUT, "The payer did not answer in time."),
-        "COULD_NOT_PERFORM_TRANSACTION": (
+        "APPROVAL_REJECTED": Meaning(FailureCode.DECLINED_BY_PAYER, "The payer declined."),
+        "PAYMENT_NOT_APPROVED": Meaning(
+            FailureCode.DECLINED_BY_PAYER, "The payer did not approve."
+        ),
+        "TRANSACTION_CANCELED": Meaning(FailureCode.CANCELLED, "The request was cancelled."),
+        "EXPIRED": Meaning(FailureCode.PAYER_TIMEOUT, "The payer did not answer in time."),
+        "COULD_NOT_PERFORM_TRANSACTION": Meaning(
             FailureCode.PAYER_TIMEOUT,
             "The payer did not enter the PIN in time.",
         ),
         # MTN's catch-all; as the reason of an ended transaction it mostly means too little money.
-        "INTERNAL_PROCESSING_ERROR": (
+        "INTERNAL_PROCESSING_ERROR": Meaning(
             FailureCode.GATEWAY_ERROR,
             "MTN could not do it. Often the wallet does not hold enough money.",
         ),
-        "SERVICE_UNAVAILABLE": (FailureCode.GATEWAY_ERROR, "MTN was not available. Try later."),
-        "NOT_ALLOWED": (
+        "SERVICE_UNAVAILABLE": Meaning(
+            FailureCode.GATEWAY_ERROR, "MTN was not available. Try later."
+        ),
+        "NOT_ALLOWED": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "MTN does not allow the merchant's account to do this.",
         ),
-        "NOT_ALLOWED_TARGET_ENVIRONMENT": (
+        "NOT_ALLOWED_TARGET_ENVIRONMENT": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "target_environment is not the account's.",
         ),
-        "INVALID_CALLBACK_URL_HOST": (
+        "INVALID_CALLBACK_URL_HOST": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "The webhook's host is not registered at MTN. Register it, or unset send_callback_url.",
         ),
-        "INVALID_CURRENCY": (
+        "INVALID_CURRENCY": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "The account is not in this currency: EUR in the sandbox, RWF in production.",
         ),
-        "TRANSFER_TYPE_UNKNOWN": (
+        "TRANSFER_TYPE_UNKNOWN": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "This kind of transfer is not set up for the merchant's account.",
         ),
-        "RESOURCE_NOT_FOUND": (FailureCode.OTHER, "MTN does not know the original payment."),
-        "RESOURCE_ALREADY_EXIST": (FailureCode.OTHER, "MTN knows this reference already."),
-        "TRANSACTION_NOT_FOUND": (FailureCode.OTHER, "MTN does not know the original payment."),
-        "TRANSACTION_NOT_COMPLETED": (FailureCode.OTHER, "The original payment is not complete."),
+        "RESOURCE_NOT_FOUND": Meaning(FailureCode.OTHER, "MTN does not know the original payment."),
+        "RESOURCE_ALREADY_EXIST": Meaning(FailureCode.OTHER, "MTN knows this reference already."),
+        "TRANSACTION_NOT_FOUND": Meaning(
+            FailureCode.OTHER, "MTN does not know the original payment."
+        ),
+        "TRANSACTION_NOT_COMPLETED": Meaning(
+            FailureCode.OTHER, "The original payment is not complete."
+        ),
         # Names of sandbox scenarios, seen as reasons; the status beside them decides.
-        "ONGOING": (FailureCode.OTHER, "MTN says it was still going on."),
-        "PAYER_DELAYED": (FailureCode.OTHER, "MTN says the payer was delayed."),
-        "PAYEE_DELAYED": (FailureCode.OTHER, "MTN says the payee was delayed."),
+        "ONGOING": Meaning(FailureCode.OTHER, "MTN says it was still going on."),
+        "PAYER_DELAYED": Meaning(FailureCode.OTHER, "MTN says the payer was delayed."),
+        "PAYEE_DELAYED": Meaning(FailureCode.OTHER, "MTN says the payee was delayed."),
         # Of payments by consent, which we do not use.
-        "UNSUPPORTED_SCOPE": (FailureCode.OTHER, "MTN says the scope is not supported."),
-        "CONSENT_MISMATCH": (FailureCode.OTHER, "MTN says the consent does not match."),
-        "MISSING_SCOPE_INSTRUCTION": (FailureCode.OTHER, "MTN says the scope is missing."),
+        "UNSUPPORTED_SCOPE": Meaning(FailureCode.OTHER, "MTN says the scope is not supported."),
+        "CONSENT_MISMATCH": Meaning(FailureCode.OTHER, "MTN says the consent does not match."),
+        "MISSING_SCOPE_INSTRUCTION": Meaning(FailureCode.OTHER, "MTN says the scope is missing."),
     }
 )
 
 # In a refund the payer of the payment is MTN's payee, and the merchant its payer.
-REFUND_REASONS: Mapping[str, tuple[FailureCode, str]] = MappingProxyType(
+REFUND_REASONS: Mapping[str, Meaning] = MappingProxyType(
     {
         **REASONS,
-        "NOT_ENOUGH_FUNDS": (
+        "NOT_ENOUGH_FUNDS": Meaning(
             FailureCode.INSUFFICIENT_FUNDS,
             "The disbursement account does not hold enough, or the payer's wallet is full.",
         ),
-        "PAYER_LIMIT_REACHED": (
+        "PAYER_LIMIT_REACHED": Meaning(
             FailureCode.GATEWAY_ERROR,
             "The disbursement account has reached its limit. Try later.",
         ),
-        "PAYER_NOT_FOUND": (
+        "PAYER_NOT_FOUND": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "MTN does not find the merchant's wallet.",
         ),
-        "SENDER_ACCOUNT_NOT_ACTIVE": (
+        "SENDER_ACCOUNT_NOT_ACTIVE": Meaning(
             FailureCode.GATEWAY_CONFIGURATION,
             "The merchant's wallet is blocked or not activated.",
         ),
-        "PAYEE_LIMIT_REACHED": (
+        "PAYEE_LIMIT_REACHED": Meaning(
             FailureCode.PAYER_LIMIT_REACHED,
             "The payer's wallet has reached its limit and cannot receive this now.",
         ),
-        "PAYEE_NOT_FOUND": (
+        "PAYEE_NOT_FOUND": Meaning(
             FailureCode.PAYER_NOT_FOUND,
             "The payer's number has no MTN MoMo wallet any more.",
         ),
-        "PAYEE_NOT_ALLOWED_TO_RECEIVE": (
+        "PAYEE_NOT_ALLOWED_TO_RECEIVE": Meaning(
             FailureCode.PAYER_BLOCKED,
             "The payer's wallet is not allowed to receive money.",
         ),
     }
 )
+
+# What MTN says of a call and not of a transaction, and the statuses it says without a word.
+_REFUSALS: Mapping[str, Meaning] = {
+    "VALIDATION_ERROR": Meaning(FailureCode.GATEWAY_CONFIGURATION, _BAD_FORM),
+    "INVALID_REFERENCE_ID": Meaning(FailureCode.GATEWAY_CONFIGURATION, _BAD_FORM),
+    "NOT_SUCCESSFULLY_COMPLETED": Meaning(None, "MTN has not completed it yet."),
+    "login_failed": Meaning(
+        FailureCode.GATEWAY_CONFIGURATION, "MTN refuses the API user or the API key."
+    ),
+    "invalid_client": Meaning(
+        FailureCode.GATEWAY_CONFIGURATION, "MTN refuses the API user or the API key."
+    ),
+    "400": Meaning(FailureCode.GATEWAY_CONFIGURATION, _BAD_FORM),
+    "401": Meaning(
+        FailureCode.GATEWAY_CONFIGURATION, "MTN refuses the subscription key, API user or API key."
+    ),
+    "403": Meaning(
+        FailureCode.GATEWAY_CONFIGURATION, "MTN's firewall turns this server's address away."
+    ),
+    "404": Meaning(FailureCode.GATEWAY_CONFIGURATION, "There is no MoMo API at base_url."),
+    "411": Meaning(FailureCode.GATEWAY_CONFIGURATION, _BAD_FORM),
+}
+CODES: Mapping[str, Meaning] = MappingProxyType({**REASONS, **_REFUSALS})
+_NO_REASON = Meaning(FailureCode.OTHER, "MTN gave no reason that we know.")
 
 # With these words a 500 is a definite no. All others (INTERNAL_PROCESSING_ERROR above all) leave
 # open whether MTN took the request.
@@ -217,7 +251,7 @@ def outcome_of_create(
     answer: Answer,
     product: Product,
     accepted: Accepted,
-    reasons: Mapping[str, tuple[FailureCode, str]],
+    reasons: Mapping[str, Meaning],
 ) -> Outcome:
     """What the answer to a requesttopay or refund means; `accepted` when MTN took it."""
     if answer.status == 202 and answer.fields is not None:
@@ -237,13 +271,13 @@ def outcome_of_create(
         return Failed(
             code=FailureCode.GATEWAY_CONFIGURATION,
             message=_why_not(answer, product),
-            gateway_code=code or str(answer.status),
+            gateway_code=code or answer.text("error") or str(answer.status),
         )
-    return Unknown(cause=f"MTN answered {answer.status} {code or ''}".rstrip())
+    return _unclear(answer)
 
 
 def outcome_of_status(
-    answer: Answer, reasons: Mapping[str, tuple[FailureCode, str]], plugin_data: Mapping[str, JSON]
+    answer: Answer, reasons: Mapping[str, Meaning], plugin_data: Mapping[str, JSON]
 ) -> Outcome:
     """What the answer to a status call means."""
     if answer.status == 404 and answer.code == "RESOURCE_NOT_FOUND":
@@ -251,7 +285,7 @@ def outcome_of_status(
     word = answer.text("status")
     if answer.status != 200 or word is None:
         # An error of the status call says nothing about the money.
-        return Unknown(cause=f"MTN answered {answer.status} {answer.code or ''}".rstrip())
+        return _unclear(answer)
     reference = answer.text("externalId")
     match word:
         case "SUCCESSFUL":
@@ -262,6 +296,11 @@ def outcome_of_status(
             return Accepted(reference=reference, plugin_data=plugin_data)
         case _:
             return Accepted(reference=reference, plugin_data=plugin_data, unmapped=word)
+
+
+def _unclear(answer: Answer) -> Unknown:
+    code = answer.code
+    return Unknown(cause=f"MTN answered {answer.status} {code or ''}".rstrip(), gateway_code=code)
 
 
 def _succeeded(answer: Answer, reference: str | None) -> Outcome:
@@ -296,16 +335,19 @@ def reason_in(answer: Answer) -> str:
     return reason if isinstance(reason, str) else ""
 
 
-def failed(
-    word: str, reasons: Mapping[str, tuple[FailureCode, str]], reference: str | None = None
-) -> Failed:
+def failed(word: str, reasons: Mapping[str, Meaning], reference: str | None = None) -> Failed:
     """MTN's no, in our words where we know them."""
-    code, text = reasons.get(word, (FailureCode.OTHER, "MTN gave no reason that we know."))
-    return Failed(code=code, message=text, gateway_code=word or None, reference=reference)
+    known = reasons.get(word, _NO_REASON)
+    return Failed(
+        code=known.failure or FailureCode.OTHER,
+        message=known.text,
+        gateway_code=word or None,
+        reference=reference,
+    )
 
 
 def _why_not(answer: Answer, product: Product) -> str:
     if answer.status == 400:
         # Nearly always without a body.
-        return "MTN does not accept the request's form. Check the number, currency and base_url."
+        return _BAD_FORM
     return why_refused(answer, product)
