@@ -1,0 +1,1 @@
+"""Ikaze for DUSANGIRE payments."""

@@ -1,0 +1,1 @@
+"""For authors of payment methods: a folder to begin with, and a report on its promises."""

@@ -1,0 +1,1 @@
+"""Example Pay for DUSANGIRE payments."""
