@@ -6,17 +6,26 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from tests.harness.browser import Browser
 from tests.harness.client import Merchant
 from tests.harness.simulator import Simulator
 from tests.harness.system import System, running
 
 from dusangire.testing.database import empty_database
 
+BANK = {
+    "bank_name": "Bank of Kigali",
+    "account_name": "Umurage Coffee Ltd",
+    "account_number": "000400000001",
+}
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     folder = tmp_path_factory.mktemp("system")
-    async with empty_database() as url, running(folder, url) as system:
+    gateways = ("mtn", "airtel", "card")
+    async with empty_database() as url, running(folder, url, gateways=gateways) as system:
+        await system.save_gateway("bank", "bank", BANK)
         yield system
 
 
@@ -29,8 +38,11 @@ async def system(shared_system: System) -> System:
             process.start()
     for web in shared_system.webs:
         await web.until_ready()
-    await shared_system.simulator.faults()
-    await shared_system.simulator.settings(mode="auto", delay=0.3, scale=1, outcomes={})
+    for code, simulator in shared_system.simulators.items():
+        await simulator.faults()
+        # A card is picked by whoever opens the page, and by nobody else.
+        mode = "manual" if code == "card" else "auto"
+        await simulator.settings(mode=mode, delay=0.3, scale=1, outcomes={})
     return shared_system
 
 
@@ -43,6 +55,12 @@ async def mtn(system: System) -> Simulator:
 async def merchant(system: System) -> AsyncIterator[Merchant]:
     async with system.merchant() as merchant:
         yield merchant
+
+
+@pytest_asyncio.fixture
+async def browser(system: System) -> AsyncIterator[Browser]:
+    async with system.browser() as browser:
+        yield browser
 
 
 @pytest.fixture

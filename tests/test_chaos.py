@@ -17,7 +17,8 @@ def test_two_hundred_payments_survive_a_bad_line_and_killed_processes(tmp_path: 
 
     print(report.line)
     assert not report.violations, "\n".join(report.violations)
-    assert report.charges > 120
+    assert report.charges.total() > 110
+    assert all(report.charges[code] > 10 for code in ("mtn", "airtel", "card")), report.line
     assert report.kills.total() >= 4
     assert report.unclear > 0
     assert report.breaks > 0

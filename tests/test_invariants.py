@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.harness.browser import Shown
 from tests.harness.client import Said
 from tests.harness.invariants import Evidence, Stored, Watched, violations
 from tests.harness.simulator import Truth
@@ -15,6 +16,7 @@ def charge(**changes: Any) -> dict[str, Any]:
     return {
         "reference": "ref-1",
         "message": "order 1",
+        "gateway": "mtn",
         "amount": "1500",
         "currency": "RWF",
         "status": "SUCCEEDED",
@@ -76,6 +78,7 @@ SOUND = Evidence(
     inbox=[Stored(BODY, 1, "DONE")],
     watched=[Watched(None, EVENTS), Watched("p1", EVENTS[1:])],
     observed=[("p1", 2, "PENDING")],
+    shown=[Shown("PAY-1", "waiting"), Shown("PAY-1", "paid")],
     sessions={"idle": 3},
     logs={"web1": "started"},
     seen={"events": "nothing"},
@@ -101,6 +104,10 @@ def test_sound_evidence_has_no_violations() -> None:
         ("I3", {"payments": [payment(attempts=[attempt(status="FAILED")])]}),
         ("I3", {"payments": [payment(attempts=[attempt(gateway={"code": "cod"})])],
                 "truth": Truth([])}),
+        ("I2", {"truth": Truth([charge(gateway="airtel")])}),
+        ("I3, pages", {"shown": [Shown("PAY-1", "nobody")]}),
+        ("I3, pages", {"shown": [Shown("PAY-2", "waiting")]}),
+        ("I3, pages", {"payments": [payment(status="FAILED", attempts=[])]}),
         ("I4", {"history": [said(), said(key="order 2", payment_id="gone")]}),
         ("I4", {"history": [said(), said(payment_id="p2")]}),
         ("I4", {"history": [said(version=4)]}),

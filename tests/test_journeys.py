@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.harness.browser import Browser, Shown
 from tests.harness.client import Merchant
 from tests.harness.evidence import sound
 from tests.harness.simulator import Simulator
@@ -212,4 +213,188 @@ async def test_a_client_that_goes_away_does_not_take_its_payment_along(
     await merchant.until(again.id, "SUCCEEDED")
 
     assert [one["moves"] for one in (await mtn.truth()).told(key)] == [1]
+    await sound(system, merchant)
+
+
+# ── other methods ────────────────────────────────────────────────────────────────────────────────
+
+
+async def charged(system: System, key: str) -> list[tuple[str, str, int]]:
+    """What each provider was asked for, and how often its money moved."""
+    found = (await system.truth()).told(key)
+    return [(one["gateway"], one["amount"], one["moves"]) for one in found]
+
+
+async def page_of(merchant: Merchant, payment_id: str) -> str:
+    """The link that the payer is given."""
+    action = (await merchant.payment(payment_id))["nextAction"]
+    assert action is not None
+    return str(action["url"])
+
+
+async def test_an_airtel_payer_approves_and_is_charged_once(
+    system: System, merchant: Merchant, key: str
+) -> None:
+    created = await merchant.create(key, gateway="airtel", phone="0728 100 200")
+    payment = await merchant.until(created.id, "SUCCEEDED")
+
+    assert payment["captured"] == {"amount": "1500", "currency": "RWF"}
+    assert await charged(system, key) == [("airtel", "1500", 1)]
+    await sound(system, merchant)
+
+
+async def test_an_airtel_payer_declines_and_is_told_why(
+    system: System, merchant: Merchant, key: str
+) -> None:
+    created = await merchant.create(key, gateway="airtel", phone="0730 000 008")
+    payment = await merchant.until(created.id, "FAILED")
+
+    assert payment["failure"]["code"] == "DECLINED_BY_PAYER"
+    assert await charged(system, key) == [("airtel", "1500", 0)]
+    await sound(system, merchant)
+
+
+async def test_a_card_payer_follows_the_link_pays_and_comes_back_to_a_page_that_knows(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    # Without a webhook: coming back is what makes us ask.
+    created = await merchant.create(key, gateway="card", phone=None)
+    reference = (await merchant.payment(created.id))["reference"]
+    back = await browser.pay(await page_of(merchant, created.id), "silent")
+    assert back is not None
+    state = await browser.stay(back)
+
+    payment = await merchant.until(created.id, "SUCCEEDED")
+    assert f"/return/{reference}?" in back
+    assert state == "paid"
+    assert payment["captured"] == {"amount": "1500", "currency": "RWF"}
+    assert await charged(system, key) == [("card", "1500", 1)]
+    await sound(system, merchant)
+
+
+async def test_a_card_payer_goes_on_to_the_shop_with_ids_and_without_a_status(
+    merchant: Merchant, browser: Browser, key: str
+) -> None:
+    shop = "http://127.0.0.1:3000/done?cart=7"
+    created = await merchant.create(key, gateway="card", phone=None, returnUrl=shop)
+    reference = (await merchant.payment(created.id))["reference"]
+
+    back = await browser.pay(await page_of(merchant, created.id), "mastercard-3ds")
+    assert back is not None
+    address = await browser.come_back(back)
+
+    assert address == f"{shop}&payment={created.id}&reference={reference}"
+
+
+async def test_a_browser_that_lies_about_a_card_gets_nothing(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    created = await merchant.create(key, gateway="card", phone=None)
+    reference = (await merchant.payment(created.id))["reference"]
+
+    lie = f"/return/{reference}?status=successful&tx_ref={reference}&transaction_id=910000001"
+    await browser.come_back(f"{system.addresses[0]}{lie}")
+
+    assert browser.shown == [Shown(reference, "waiting")]
+    assert (await merchant.payment(created.id))["status"] == "PENDING"
+    assert await charged(system, key) == [("card", "1500", 0)]
+
+
+async def test_a_refused_card_leaves_the_page_open_for_another_one(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    created = await merchant.create(key, gateway="card", phone=None)
+
+    await browser.pay(await page_of(merchant, created.id), "insufficient", "visa-3ds")
+    payment = await merchant.until(created.id, "SUCCEEDED")
+
+    assert [one["status"] for one in payment["attempts"]] == ["SUCCEEDED"]
+    assert await charged(system, key) == [("card", "1500", 1)]
+    await sound(system, merchant)
+
+
+async def test_when_the_time_is_over_the_page_is_closed_and_nobody_can_pay_on_it(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    created = await merchant.create(key, gateway="card", phone=None)
+    page = await page_of(merchant, created.id)
+    await system.let_time_run_out(created.id)
+    payment = await merchant.until(created.id, "EXPIRED")
+
+    back = await browser.pay(page, "mastercard-3ds")
+
+    assert back is None
+    assert payment["failure"]["code"] == "EXPIRED"
+    assert (await merchant.payment(created.id))["status"] == "EXPIRED"
+    assert await charged(system, key) == [("card", "1500", 0)]
+    log = await merchant.transactions(created.id)
+    assert ("CANCEL", "expired: withdrawn at the gateway") in [
+        (one["kind"], one["outcome"]) for one in log
+    ]
+
+
+async def test_who_paid_before_the_page_was_closed_has_paid(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    created = await merchant.create(key, gateway="card", phone=None)
+
+    await browser.pay(await page_of(merchant, created.id), "silent")
+    await system.let_time_run_out(created.id)
+    payment = await merchant.until(created.id, "SUCCEEDED", "EXPIRED")
+
+    assert payment["status"] == "SUCCEEDED"
+    assert payment["needsAttention"] == []
+    await sound(system, merchant)
+
+
+async def test_a_bank_transfer_is_confirmed_by_who_sees_the_money(
+    system: System, merchant: Merchant, key: str
+) -> None:
+    created = await merchant.create(key, gateway="bank", phone=None, amount="250000")
+    shown = await merchant.ask(
+        "query($id: ID!) { payment(id: $id) { nextAction "
+        "{ __typename ... on TransferToAccount { accountNumber reference } } } }",
+        id=created.id,
+    )
+    confirmed = await merchant.confirm(
+        f"{key} paid", created.id, charge=key, amount="250000", evidence="statement 7, line 3"
+    )
+
+    action = shown["payment"]["nextAction"]
+    assert created.status == "PENDING"
+    assert (action["__typename"], action["accountNumber"]) == ("TransferToAccount", "000400000001")
+    assert action["reference"].startswith("RF")
+    assert confirmed.status == "SUCCEEDED"
+    await sound(system, merchant)
+
+
+async def test_after_a_decline_on_the_phone_the_customer_pays_by_card(
+    system: System, merchant: Merchant, browser: Browser, key: str
+) -> None:
+    created = await merchant.create(key, phone="250780000101")
+    await merchant.until(created.id, "FAILED")
+
+    attempted = await merchant.attempt(f"{key} card", created.id, charge=key, gateway="card")
+    await browser.pay(await page_of(merchant, created.id), "mastercard-3ds")
+    payment = await merchant.until(created.id, "SUCCEEDED")
+
+    assert attempted.status == "PENDING"
+    assert [(a["gateway"]["code"], a["status"]) for a in payment["attempts"]] == [
+        ("mtn", "FAILED"),
+        ("card", "SUCCEEDED"),
+    ]
+    assert sorted(await charged(system, key)) == [("card", "1500", 1), ("mtn", "1500", 0)]
+    await sound(system, merchant)
+
+
+async def test_a_decline_at_airtel_leads_to_mtn_and_one_charge(
+    system: System, merchant: Merchant, key: str
+) -> None:
+    created = await merchant.create(key, gateway="airtel", phone="0730000008")
+    await merchant.until(created.id, "FAILED")
+
+    await merchant.attempt(f"{key} mtn", created.id, charge=key, gateway="mtn", phone="0788000111")
+    await merchant.until(created.id, "SUCCEEDED")
+
+    assert sorted(await charged(system, key)) == [("airtel", "1500", 0), ("mtn", "1500", 1)]
     await sound(system, merchant)

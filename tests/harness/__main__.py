@@ -29,7 +29,7 @@ def main() -> None:
     folder = logs or Path(tempfile.mkdtemp(prefix="dusangire-chaos-"))
     reports = asyncio.run(run_many(Plan(**options), runs, folder, _tell))
     print(
-        f"{len(reports)} runs: {sum(r.charges for r in reports)} charges, "
+        f"{len(reports)} runs: {sum(r.charges.total() for r in reports)} charges, "
         f"{sum(r.double for r in reports)} double, {sum(r.lost for r in reports)} lost, "
         f"{sum(r.lost_webhooks for r in reports)} lost webhooks, "
         f"{sum(len(r.violations) for r in reports)} violations; logs in {folder}"

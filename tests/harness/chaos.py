@@ -13,15 +13,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.harness.browser import Browser
 from tests.harness.client import Answer, Merchant, NoAnswer
 from tests.harness.evidence import Rest, gather, quiet
 from tests.harness.invariants import violations
 from tests.harness.live import Subscriber, over_sse, over_websocket
 from tests.harness.processes import Process
+from tests.harness.providers import PROVIDERS
+from tests.harness.simulator import Truth
+from tests.harness.stories import KNOWN_PHONES, TALES, Customer
 from tests.harness.system import System, running
 
 from dusangire.testing.database import empty_database
@@ -31,6 +34,7 @@ from dusangire.testing.database import empty_database
 class Plan:
     """What happens in a run. Rates are shares of 1.
 
+    gateways: which methods payers use, with commas; MTN's is one of them.
     seconds: over which the payments are spread.
     kills: how often, spread over the same time, a web process or worker is killed; a quarter of
         them are frozen for longer than a lease instead, and wake up again.
@@ -39,6 +43,7 @@ class Plan:
     """
 
     seed: int = 0
+    gateways: str = "mtn,airtel,card,cod"
     payments: int = 200
     seconds: float = 14
     kills: int = 8
@@ -56,6 +61,10 @@ class Plan:
     truncated: float = 0.01
 
     @property
+    def methods(self) -> list[str]:
+        return self.gateways.split(",")
+
+    @property
     def faults(self) -> dict[str, float]:
         names = ("lost_replies", "duplicated_webhooks", "dropped_webhooks", "delayed_webhooks")
         line = ("refused", "unavailable", "html", "truncated")
@@ -71,7 +80,7 @@ class Report:
     start: float
     rest: float
     hurried: int
-    charges: int
+    charges: Counter[str]
     ends: Counter[str]
     kills: Counter[str]
     breaks: int
@@ -86,10 +95,12 @@ class Report:
         """The run in one line."""
         ends = " ".join(f"{end.lower()}={count}" for end, count in sorted(self.ends.items()))
         kills = " ".join(f"{kind}={count}" for kind, count in sorted(self.kills.items()))
+        charges = " ".join(f"{code}={count}" for code, count in sorted(self.charges.items()))
         return (
             f"seed={self.plan.seed} payments={self.plan.payments} {kills} "
             f"unclear_answers={self.unclear} broken_streams={self.breaks} hurried={self.hurried} | "
-            f"charges={self.charges} {ends} | double={self.double} lost={self.lost} "
+            f"charges={self.charges.total()} ({charges}) {ends} | "
+            f"double={self.double} lost={self.lost} "
             f"lost_webhooks={self.lost_webhooks} violations={len(self.violations)} | "
             f"{self.seconds:.1f} s, of which {self.start:.1f} to start and {self.rest:.1f} to rest"
         )
@@ -102,7 +113,14 @@ async def run(plan: Plan, folder: Path) -> Report:
     async with (
         empty_database() as url,
         running(
-            folder, url, webs=plan.webs, workers=plan.workers, scale=plan.scale, seed=plan.seed
+            folder,
+            url,
+            webs=plan.webs,
+            workers=plan.workers,
+            scale=plan.scale,
+            seed=plan.seed,
+            cod="cod" in plan.methods,
+            gateways=[code for code in plan.methods if code in PROVIDERS],
         ) as system,
     ):
         return await _Run(plan, system, began).play()
@@ -116,6 +134,7 @@ class _Run:
     started: float = field(default_factory=time.monotonic)
     draw: random.Random = field(init=False)
     merchant: Merchant = field(init=False)
+    browser: Browser = field(init=False)
     observed: list[tuple[str, int, str]] = field(default_factory=list)
     subscribers: list[Subscriber] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
@@ -126,17 +145,21 @@ class _Run:
         self.draw = random.Random(self.plan.seed)
         self.merchant = self.system.merchant(self.plan.seed)
         self.merchant.patience = 90
+        self.browser = self.system.browser(self.plan.seed)
 
     async def play(self) -> Report:
-        await self.system.simulator.settings(delay=0.4, scale=0.2)
-        await self.system.simulator.faults(**self.plan.faults)
-        async with self.merchant, AsyncExitStack() as watching:
+        for simulator in self.system.simulators.values():
+            await simulator.settings(delay=0.4, scale=0.2)
+            await simulator.faults(**self.plan.faults)
+        async with self.merchant, self.browser, AsyncExitStack() as watching:
             await self._watch_all(watching)
             async with asyncio.TaskGroup() as tasks:
                 paying = tasks.create_task(self._pay_all(watching))
                 tasks.create_task(self._spoil())
                 tasks.create_task(self._read(paying))
-            await self.system.simulator.faults()
+            await self._let_pages_close()
+            for simulator in self.system.simulators.values():
+                await simulator.faults()
             rest = await quiet(self.system)
             await self._let_subscribers_finish()
             return await self._judge(rest)
@@ -160,28 +183,50 @@ class _Run:
     def _errand(self, number: int, watching: AsyncExitStack) -> Callable[[], Awaitable[None]]:
         """Draws one customer's story; drawn before anything runs, so that a seed repeats it."""
         key = f"chaos {self.plan.seed} {number:04}"
-        story = self.draw.choices(list(_STORIES), [share for share, _ in _STORIES.values()])[0]
-        phone, tell = (
-            _PHONES.get(story, f"25078{self.draw.randrange(8_100_000, 8_999_999)}"),
-            (_STORIES[story][1]),
+        tales = [tale for tale in TALES if tale.possible(self.plan.methods)]
+        [tale] = self.draw.choices(tales, [tale.share for tale in tales])
+        phone = tale.payers_phone(self.draw)
+        customer = Customer(
+            system=self.system,
+            merchant=self.merchant,
+            browser=self.browser,
+            key=key,
+            gateway=tale.gateway,
+            phone=phone,
+            cards=tale.cards,
         )
-        self.phones.append(phone)
+        if phone is not None:
+            self.phones.append(phone)
         again = self.draw.random() < 0.15
         mistaken = self.draw.random() < 0.1
         watched = number % 8 == 0
 
         async def errand() -> None:
-            answer = await tell(self.merchant, key, phone)
+            answer = await tale.story(customer)
             if answer.payment is None:
                 return
             if watched:
                 await self._watch(watching, answer, number)
             if again:
-                await tell(self.merchant, key, phone)
+                await tale.story(customer)
             if mistaken:
-                await self.merchant.create(key, phone=phone, amount="99999")
+                await self.merchant.create(key, gateway=tale.gateway, phone=phone, amount="99999")
 
         return errand
+
+    async def _let_pages_close(self) -> None:
+        """The time runs out for cards that were refused, and for half of those that never came.
+
+        The page stays open until then: its payer might try another card.
+        """
+        truth = (await self.system.truth()).by_reference
+        for payment in await self.merchant.payments():
+            attempts = payment["attempts"]
+            if payment["status"] != "PENDING" or attempts[-1]["gateway"]["code"] != "card":
+                continue
+            there = truth.get(attempts[-1]["gatewayReference"])
+            if there is None or there["status"] != "PENDING" or self.draw.random() < 0.5:
+                await self.system.let_time_run_out(payment["id"])
 
     # ── spoiling ─────────────────────────────────────────────────────────────────────────────────
 
@@ -289,12 +334,13 @@ class _Run:
     # ── judging ──────────────────────────────────────────────────────────────────────────────────
 
     async def _judge(self, rest: Rest) -> Report:
-        private = [phone[3:] for phone in self.phones if phone not in _PHONES.values()]
+        private = [phone[3:] for phone in self.phones if phone not in KNOWN_PHONES]
         evidence = await gather(
             self.system,
             self.merchant.history,
             subscribers=self.subscribers,
             observed=self.observed,
+            shown=self.browser.shown,
             private=private,
         )
         found = violations(evidence)
@@ -307,7 +353,7 @@ class _Run:
             start=self.started - self.began,
             rest=rest.seconds,
             hurried=rest.hurried,
-            charges=sum(one["moves"] for one in evidence.truth.transactions),
+            charges=_charges(evidence.truth),
             ends=Counter(payment["status"] for payment in evidence.payments),
             kills=self.kills,
             breaks=sum(subscriber.breaks for subscriber in self.subscribers),
@@ -319,110 +365,16 @@ class _Run:
         )
 
 
+def _charges(truth: Truth) -> Counter[str]:
+    """How often money moved at each provider."""
+    moved: Counter[str] = Counter()
+    for one in truth.transactions:
+        moved[one["gateway"]] += one["moves"]
+    return moved
+
+
 def _is_of(event: dict[str, Any], payment: dict[str, Any]) -> bool:
     return bool(event["payment"]["id"] == payment["id"])
-
-
-# ── stories ──────────────────────────────────────────────────────────────────────────────────────
-# What one customer does. Told again under the same key, a story must change nothing.
-
-Story = Callable[[Merchant, str, str], Awaitable[Answer]]
-
-
-async def _pays(merchant: Merchant, key: str, phone: str) -> Answer:
-    return await merchant.create(key, phone=phone)
-
-
-async def _pays_without_waiting(merchant: Merchant, key: str, phone: str) -> Answer:
-    return await merchant.create(key, phone=phone, waitMs=0)
-
-
-async def _clicks_three_times(merchant: Merchant, key: str, phone: str) -> Answer:
-    answers = await asyncio.gather(*(merchant.create(key, phone=phone) for _ in range(3)))
-    return answers[0]
-
-
-async def _chooses_later(merchant: Merchant, key: str, phone: str) -> Answer:
-    created = await merchant.create(key, gateway=None)
-    await merchant.attempt(f"{key} a", created.id, charge=key, gateway="mtn", phone=phone)
-    return created
-
-
-async def _is_declined_and_pays_cash(merchant: Merchant, key: str, phone: str) -> Answer:
-    created = await merchant.create(key, phone=phone)
-    with_cash = f"{key} cash"
-    try:
-        await merchant.until(created.id, "FAILED", "SUCCEEDED", seconds=20)
-    except TimeoutError:
-        return created
-    attempted = await merchant.attempt(with_cash, created.id, charge=key, gateway="cod")
-    if attempted.payment is not None:
-        await merchant.confirm(
-            f"{key} paid", created.id, charge=key, amount="1500", evidence="courier Aline"
-        )
-    return created
-
-
-async def _is_declined_and_pays_from_another_phone(
-    merchant: Merchant, key: str, phone: str
-) -> Answer:
-    created = await merchant.create(key, phone=phone)
-    try:
-        await merchant.until(created.id, "FAILED", "SUCCEEDED", seconds=20)
-    except TimeoutError:
-        return created
-    await merchant.attempt(f"{key} b", created.id, charge=key, gateway="mtn", phone="250788000777")
-    return created
-
-
-async def _leaves_it(merchant: Merchant, key: str, phone: str) -> Answer:
-    # The same moment however often it is told: another one would be another request.
-    soon = datetime.now(UTC) + timedelta(seconds=4)
-    expires = _deadlines.setdefault(key, soon.isoformat())
-    return await merchant.create(key, phone=phone, expiresAt=expires)
-
-
-_deadlines: dict[str, str] = {}
-
-# Numbers of the simulator that do something special, by the name of their story.
-_PHONES = {
-    "not enough money": "250780000101",
-    "pays cash then": "250780000101",
-    "other phone then": "250780000101",
-    "says no": "250780000102",
-    "silent": "250780000202",
-    "thrice": "250780000203",
-    "told early": "250780000204",
-    "forged": "250780000205",
-    "other amount told": "250780000206",
-    "late": "250780000207",
-    "found at second": "250780000208",
-    "error but taken": "250780000004",
-    "error not taken": "250780000003",
-    "hangs up": "250780000005",
-    "never ends": "250780000201",
-}
-_STORIES: dict[str, tuple[float, Story]] = {
-    "pays": (40, _pays),
-    "does not wait": (12, _pays_without_waiting),
-    "clicks thrice": (8, _clicks_three_times),
-    "chooses later": (6, _chooses_later),
-    "not enough money": (4, _pays),
-    "says no": (3, _pays),
-    "pays cash then": (4, _is_declined_and_pays_cash),
-    "other phone then": (4, _is_declined_and_pays_from_another_phone),
-    "silent": (3, _pays),
-    "thrice": (2, _pays),
-    "told early": (2, _pays),
-    "forged": (2, _pays),
-    "other amount told": (2, _pays),
-    "late": (3, _pays),
-    "found at second": (2, _pays),
-    "error but taken": (2, _pays),
-    "error not taken": (1, _pays),
-    "hangs up": (2, _pays),
-    "never ends": (2, _leaves_it),
-}
 
 
 async def run_many(

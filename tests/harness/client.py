@@ -1,6 +1,7 @@
 """A merchant's program: GraphQL over HTTP, repeated under the same key until there is an answer."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ fragment P on Payment {
   createdAt expiresAt
 }
 fragment A on Payment {
+  nextAction { ... on FollowLink { url } }
   attempts { number status gatewayReference gatewayTransactionId gateway { code } failure { code } }
 }
 """
@@ -50,8 +52,18 @@ MANY = (
     "query($after: String) { payments(first: 100, after: $after, orderBy: CREATED_ASC) "
     "{ edges { node { ...P ...A } } pageInfo { hasNextPage endCursor } } }"
 )
+# Gateways have events too, which are about no payment.
+OF_PAYMENTS = json.dumps(
+    [
+        f"payment.{word}"
+        for word in (
+            "created", "updated", "pending", "succeeded", "partially_refunded", "refunded",
+            "failed", "expired", "cancelled",
+        )
+    ]
+)  # fmt: skip
 MISSED = (
-    "query($after: String) { events(first: 100, after: $after) "
+    f"query($after: String) {{ events(first: 100, after: $after, types: {OF_PAYMENTS}) "
     "{ cursor type occurredAt payment { ...P } } }"
 )
 TRANSACTIONS = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import asyncpg
+from tests.harness.browser import Shown
 from tests.harness.client import Merchant, Said
 from tests.harness.invariants import Evidence, Stored, Watched, violations
 from tests.harness.live import Subscriber
@@ -16,7 +17,8 @@ from tests.harness.system import System
 _BUSY = """
 SELECT (SELECT count(*) FROM payment_attempt a WHERE status IN ('SUBMITTING', 'PENDING', 'UNKNOWN')
             AND reference <> ALL($1::text[]) AND NOT EXISTS (
-                SELECT FROM gateway_account g WHERE g.id = a.gateway_id AND g.plugin = 'cod'))
+                SELECT FROM gateway_account g
+                WHERE g.id = a.gateway_id AND g.plugin IN ('cod', 'bank')))
      + (SELECT count(*) FROM gateway_webhook WHERE status = 'RECEIVED')
      + (SELECT count(*) FROM event WHERE position IS NULL)"""
 _LEFT_BEHIND = """
@@ -32,6 +34,10 @@ _UNHEARD = """
 SELECT a.payment_id, a.next_check_at > now() + interval '8 seconds' AS far
 FROM unnest($1::text[]) AS paid (reference) JOIN payment_attempt a USING (reference)
 WHERE a.status <> 'SUCCEEDED' AND a.next_check_at IS NOT NULL"""
+# Ended there, and asked about or withdrawn again by the late schedule: hours, even at this pace.
+_DUE_LATE = """
+SELECT payment_id FROM payment_attempt WHERE status IN ('PENDING', 'UNKNOWN') AND late
+AND reference <> ALL($1::text[]) AND next_check_at > now() + interval '8 seconds'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,13 @@ async def quiet(system: System, *, seconds: float = 60) -> Rest:
     connection = await asyncpg.connect(system.database_url)
     try:
         while calm < 3 and time.monotonic() < began + seconds:
-            truth = await system.simulator.truth()
+            truth = await system.truth()
             paid = [one["reference"] for one in truth.transactions if one["moves"]]
             unheard = await connection.fetch(_UNHEARD, paid)
-            await _hurry(
-                system, {str(row["payment_id"]) for row in unheard if row["far"]} - hurried
-            )
-            hurried |= {str(row["payment_id"]) for row in unheard if row["far"]}
+            due_late = await connection.fetch(_DUE_LATE, truth.pending)
+            far = [*(row for row in unheard if row["far"]), *due_late]
+            await _hurry(system, {str(row["payment_id"]) for row in far} - hurried)
+            hurried |= {str(row["payment_id"]) for row in far}
             busy = unheard or await connection.fetchval(_BUSY, truth.pending)
             calm = 0 if busy else calm + 1
             await asyncio.sleep(0.2)
@@ -79,6 +85,7 @@ async def gather(
     *,
     subscribers: Sequence[Subscriber] = (),
     observed: Sequence[tuple[str, int, str]] = (),
+    shown: Sequence[Shown] = (),
     private: Sequence[str] = (),
     logs: bool = True,
 ) -> Evidence:
@@ -102,13 +109,14 @@ async def gather(
         await connection.close()
     seen["answers"] = json.dumps([payments, events])
     return Evidence(
-        truth=await system.simulator.truth(),
+        truth=await system.truth(),
         history=list(history),
         payments=payments,
         events=events,
         inbox=inbox,
         watched=[Watched(one.payment_id, list(one.seen)) for one in subscribers],
         observed=list(observed),
+        shown=list(shown),
         sessions=sessions,
         logs=system.logs() if logs else {},
         seen=seen,

@@ -12,9 +12,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from tests.harness.browser import Shown
 from tests.harness.client import Said
 from tests.harness.simulator import Truth
 
+# Where nobody but a person can tell what happened.
+_BY_HAND = frozenset({"cod", "bank"})
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"})
 # Written down here once more, from the published picture and not from the code that it judges.
 MOVES: Mapping[str, frozenset[str]] = {
@@ -50,7 +53,7 @@ class Evidence:
 
     payments, events: our answers over GraphQL. inbox, sessions: read from the database.
     observed: versions and states of payments read while the run went on.
-    before: the version a resumed subscriber had already, by payment.
+    shown: what payers saw on our page when they came back.
     logs: what processes wrote, by name. seen: other text that people or programs get to see.
     secrets: what must not be in either; private: what must not be in logs.
     """
@@ -62,6 +65,7 @@ class Evidence:
     inbox: Sequence[Stored] = ()
     watched: Sequence[Watched] = ()
     observed: Sequence[tuple[str, int, str]] = ()
+    shown: Sequence[Shown] = ()
     sessions: Mapping[str, int] = field(default_factory=dict)
     logs: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, str] = field(default_factory=dict)
@@ -119,6 +123,9 @@ def charges_are_known(evidence: Evidence) -> Iterator[str]:
             yield f"the charge {one['reference']} is of no attempt of ours"
             continue
         payment, attempt = ours[one["reference"]]
+        # A second gateway at the same provider is called mtn-2, or the like.
+        if attempt["gateway"]["code"].partition("-")[0] != one["gateway"]:
+            yield f"{one['reference']} was paid at {one['gateway']}, and is of {attempt['gateway']}"
         if attempt["status"] != "SUCCEEDED" or payment["status"] != "SUCCEEDED":
             yield (
                 f"LOST: {payment['reference']} is {payment['status']}, its attempt "
@@ -137,9 +144,20 @@ def successes_were_paid(evidence: Evidence) -> Iterator[str]:
         if (payment["status"] == "SUCCEEDED") != bool(paid):
             yield f"{payment['reference']} is {payment['status']}, {len(paid)} attempts succeeded"
         for attempt in paid:
-            by_hand = attempt["gateway"]["code"] == "cod" and payment["id"] in confirmed
+            by_hand = attempt["gateway"]["code"] in _BY_HAND and payment["id"] in confirmed
             if attempt["gatewayReference"] not in evidence.succeeded and not by_hand:
                 yield f"{payment['reference']} is SUCCEEDED, and nobody paid"
+
+
+def pages_tell_the_truth(evidence: Evidence) -> Iterator[str]:
+    """I3, for payers: a page that said "paid" was right, and every page was found."""
+    by_reference = {payment["reference"]: payment for payment in evidence.payments}
+    for shown in evidence.shown:
+        payment = by_reference.get(shown.reference)
+        if payment is None or shown.state not in {"paid", "waiting", "unpaid"}:
+            yield f"the page of {shown.reference} showed {shown.state}"
+        elif shown.state == "paid" and payment["status"] != "SUCCEEDED":
+            yield f"the page of {shown.reference} said paid, and it is {payment['status']}"
 
 
 def answers_hold(evidence: Evidence) -> Iterator[str]:
@@ -302,6 +320,7 @@ JUDGES: Mapping[str, Judge] = {
     "I1": one_charge_for_each_key,
     "I2": charges_are_known,
     "I3": successes_were_paid,
+    "I3, pages": pages_tell_the_truth,
     "I4": answers_hold,
     "I5": acknowledged_webhooks_are_kept,
     "I6": nothing_stays_open,

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import httpx
 from httpx_sse import aconnect_sse
-from tests.harness.client import with_fragments
+from tests.harness.client import OF_PAYMENTS, with_fragments
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 EVENTS = (
-    "subscription($after: String) { event: events(after: $after) "
+    f"subscription($after: String) {{ event: events(after: $after, types: {OF_PAYMENTS}) "
     "{ cursor type occurredAt payment { ...P } } }"
 )
 UPDATES = (

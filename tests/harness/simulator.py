@@ -1,23 +1,32 @@
-"""MTN's simulator as a process of its own, and the control API that tells the truth."""
+"""A provider's simulator as a process of its own, and the control API that tells the truth."""
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.harness.processes import Process, clean_environment, free_port
+from tests.harness.providers import Provider
 
 from dusangire.gateway import JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Every request to move money that reached the provider, and how often its money moved."""
+    """Every request to move money that reached a provider, and how often its money moved.
+
+    Each has the code of its gateway in `gateway`, and in `message` what the payer was charged for.
+    """
 
     transactions: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, parts: Iterable["Truth"]) -> "Truth":
+        """What all providers know together."""
+        return cls([one for part in parts for one in part.transactions])
 
     @property
     def by_reference(self) -> dict[str, dict[str, Any]]:
@@ -36,22 +45,30 @@ class Truth:
 class Simulator:
     """The provider. `config` is the account it knows, which a gateway of ours is given too."""
 
+    provider: Provider
     process: Process
-    config: Mapping[str, str]
+    config: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
-    def prepared(cls, folder: Path, config: Mapping[str, str], seed: int = 0) -> "Simulator":
-        port = free_port()
-        command = [sys.executable, "-m", "dusangire.simulation", "mtn", "--port", str(port)]
-        command += ["--config", json.dumps(config), "--seed", str(seed)]
+    def prepared(cls, folder: Path, provider: Provider, seed: int = 0) -> "Simulator":
+        port, code = free_port(), provider.code
+        command = [sys.executable, "-m", "dusangire.simulation", code, "--port", str(port)]
+        command += ["--config", json.dumps(provider.account), "--seed", str(seed)]
         process = Process(
-            "simulator",
+            f"simulator-{code}",
             command,
             clean_environment(),
-            folder / "simulator.log",
+            folder / f"simulator-{code}.log",
             f"http://127.0.0.1:{port}",
         )
-        return cls(process, {**config, "base_url": f"http://127.0.0.1:{port}"})
+        return cls(provider, process, {**provider.account, "base_url": f"http://127.0.0.1:{port}"})
+
+    async def start(self, webhook_url: str | None = None) -> None:
+        """Starts it; webhook_url: what is registered there."""
+        if webhook_url is not None:
+            self.process.command = [*self.process.command, "--webhook-url", webhook_url]
+        self.process.start()
+        await self.process.until_ready("/_control/truth")
 
     @property
     def address(self) -> str:
@@ -59,7 +76,11 @@ class Simulator:
         return self.process.address
 
     async def truth(self) -> Truth:
-        return Truth((await self._call("GET", "truth"))["transactions"])
+        told = (await self._call("GET", "truth"))["transactions"]
+        code, charge_of = self.provider.code, self.provider.charge_of
+        return Truth(
+            [{**one, "gateway": code, "message": charge_of(one["message"])} for one in told]
+        )
 
     async def faults(self, **faults: JSON) -> None:
         """Sets what goes wrong on the line; what is not named goes well."""

@@ -1,19 +1,22 @@
-"""The whole system as real processes: migrations, MTN's simulator, web processes, workers."""
+"""The whole system as real processes: migrations, simulators, web processes, workers."""
 
 import asyncio
 import base64
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+from tests.harness.browser import Browser
 from tests.harness.client import Merchant
 from tests.harness.processes import DidNotStart, Process, clean_environment, free_port
-from tests.harness.simulator import Simulator
+from tests.harness.providers import Accounts
+from tests.harness.simulator import Simulator, Truth
 
 _DUSANGIRE = Path(sys.executable).parent / "dusangire"
 
@@ -23,20 +26,10 @@ class Secrets:
     """What must never be seen outside the places made for it. All of it is recognisable."""
 
     sealing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    mtn: Mapping[str, str] = field(
-        default_factory=lambda: {
-            name: f"canary-{name.replace('_', '-')}-{secrets.token_hex(8)}"
-            for name in (
-                "collection_subscription_key",
-                "collection_api_key",
-                "disbursement_subscription_key",
-                "disbursement_api_key",
-            )
-        }
-    )
+    accounts: Accounts = field(default_factory=Accounts)
 
     def texts(self) -> list[str]:
-        return [base64.b64encode(self.sealing_key).decode(), *self.mtn.values()]
+        return [base64.b64encode(self.sealing_key).decode(), *self.accounts.texts()]
 
 
 @dataclass(slots=True)
@@ -51,15 +44,20 @@ class System:
     database_url: str
     environment: dict[str, str]
     secrets: Secrets
-    simulator: Simulator
+    simulators: dict[str, Simulator]
     webs: list[Process]
     workers: list[Process]
     token: str = ""
     webhook_urls: dict[str, str] = field(default_factory=dict)
 
     @property
+    def simulator(self) -> Simulator:
+        """MTN's, which every system has."""
+        return self.simulators["mtn"]
+
+    @property
     def processes(self) -> list[Process]:
-        """Ours: not the simulator, which stays alive as the outer world does."""
+        """Ours: not the simulators, which stay alive as the outer world does."""
         return [*self.webs, *self.workers]
 
     @property
@@ -68,6 +66,29 @@ class System:
 
     def merchant(self, seed: int = 0) -> Merchant:
         return Merchant(self.addresses, self.token, seed)
+
+    def browser(self, seed: int = 0) -> Browser:
+        return Browser(self.addresses, seed)
+
+    async def truth(self) -> Truth:
+        """What all providers know."""
+        simulators = self.simulators.values()
+        return Truth.of(await asyncio.gather(*(one.truth() for one in simulators)))
+
+    async def let_time_run_out(self, payment_id: str) -> None:
+        """Makes this moment the end of the payment's time, and the next question due."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            await connection.execute(
+                "UPDATE payment SET expires_at = now() WHERE id = $1::text::uuid", payment_id
+            )
+            await connection.execute(
+                "UPDATE payment_attempt SET next_check_at = least(next_check_at, now()) "
+                "WHERE payment_id = $1::text::uuid",
+                payment_id,
+            )
+        finally:
+            await connection.close()
 
     async def command(self, *arguments: str) -> Any:
         """Runs `dusangire …`; gives what it printed, read as JSON if it is."""
@@ -85,6 +106,13 @@ class System:
         if process.returncode != 0:
             raise DidNotStart(f"dusangire {' '.join(arguments)}: {talk.decode()[-3000:]}")
         return json.loads(printed) if "--json" in arguments else printed.decode()
+
+    async def open_gateway(self, code: str) -> None:
+        """The gateway with its simulator, which is told where its webhooks go."""
+        simulator = self.simulators[code]
+        await self.save_gateway(code, code, simulator.config)
+        asks = simulator.provider.asks_for_url
+        await simulator.start(self.webhook_urls[code] if asks else None)
 
     async def save_gateway(self, code: str, plugin: str, config: Mapping[str, Any]) -> None:
         """Configures a gateway, and waits until every web process has heard of it."""
@@ -111,14 +139,18 @@ async def running(
     scale: float = 0.02,
     seed: int = 0,
     cod: bool = True,
+    gateways: Sequence[str] = ("mtn",),
 ) -> AsyncIterator[System]:
     """Everything started and ready inside the block; everything stopped after it.
 
+    gateways: those with a simulator, MTN's among them.
     scale: DUSANGIRE_POLL_SCALE, which shortens every waiting time of the check schedule.
     """
-    system = _prepared(folder, database_url, webs=webs, workers=workers, scale=scale, seed=seed)
+    secrets = Secrets(accounts=Accounts.at(*gateways))
+    system = _prepared(
+        folder, database_url, secrets, webs=webs, workers=workers, scale=scale, seed=seed
+    )
     try:
-        system.simulator.process.start()
         await system.command("migrate")
         for process in system.processes:
             process.start()
@@ -126,24 +158,31 @@ async def running(
             "keys", "create", "--name", "harness", "--scope", "ADMIN", "--json"
         )
         system.token = key["secret"]
-        await system.simulator.process.until_ready("/_control/truth")
         for web in system.webs:
             await web.until_ready()
-        await system.save_gateway("mtn", "mtn", system.simulator.config)
+        for code in system.simulators:
+            await system.open_gateway(code)
         if cod:
             await system.save_gateway("cod", "cod", {"currency": "RWF"})
         yield system
     finally:
-        for process in [*system.processes, system.simulator.process]:
+        providers = [simulator.process for simulator in system.simulators.values()]
+        for process in [*system.processes, *providers]:
             process.thaw()
             process.kill()
 
 
 def _prepared(
-    folder: Path, database_url: str, *, webs: int, workers: int, scale: float, seed: int
+    folder: Path,
+    database_url: str,
+    canaries: Secrets,
+    *,
+    webs: int,
+    workers: int,
+    scale: float,
+    seed: int,
 ) -> System:
     folder.mkdir(parents=True, exist_ok=True)
-    canaries = Secrets()
     ports = [free_port() for _ in range(webs)]
     environment = {
         **clean_environment(),
@@ -154,19 +193,15 @@ def _prepared(
         "DUSANGIRE_LOG_LEVEL": "debug",
         "DUSANGIRE_POLL_SCALE": str(scale),
     }
-    account = {
-        "target_environment": "mtnrwanda",
-        "currency": "RWF",
-        "collection_api_user": "3f2b8c1e-5d47-4a90-9b6e-0c1d2e3f4a5b",
-        "disbursement_api_user": "9a1c7e52-6b38-4f0d-8e21-7d6c5b4a3f2e",
-        **canaries.mtn,
-    }
     return System(
         folder=folder,
         database_url=database_url,
         environment=environment,
         secrets=canaries,
-        simulator=Simulator.prepared(folder, account, seed),
+        simulators={
+            provider.code: Simulator.prepared(folder, provider, seed)
+            for provider in canaries.accounts.providers
+        },
         webs=[
             Process(
                 f"web{number}",

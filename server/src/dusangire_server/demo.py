@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -23,7 +23,7 @@ from dusangire.errors import CannotStart, GatewayNotFound, Unauthenticated
 from dusangire.gateways import Account
 from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
-from dusangire.plugins import Plugin
+from dusangire.plugins import Capability, Plugin
 from dusangire.records import Payment
 from dusangire.settings import Settings
 from dusangire_server.app import build_app
@@ -110,7 +110,7 @@ async def _save(core: Core, plugin: Plugin, base_url: str) -> Account:
         known = await core.gateways.by_code(plugin.name)
     except GatewayNotFound:
         known = None
-    if known is not None and not _is_simulated_elsewhere(known, base_url):
+    if known is not None and not _is_outdated(known, base_url):
         return known
     return await core.gateways.save(
         OPERATOR,
@@ -122,11 +122,14 @@ async def _save(core: Core, plugin: Plugin, base_url: str) -> Account:
     )
 
 
-def _is_simulated_elsewhere(account: Account, base_url: str) -> bool:
-    """Whether it was saved by a demo on another port. A provider's real sandbox stays as it is."""
+def _is_outdated(account: Account, base_url: str) -> bool:
+    """Whether a demo saved it, on another port or for an older version of the plugin.
+
+    A provider's real sandbox stays as it is.
+    """
     address = str(account.shown_config.get("base_url", ""))
     ours = re.fullmatch(rf"http://{re.escape(_HOST)}:\d+/simulators/[^/]+", address)
-    return ours is not None and address != base_url
+    return ours is not None and (address != base_url or account.gateway is None)
 
 
 def _simulator(plugin: Plugin, account: Account, address: str) -> ASGIApp | None:
@@ -181,7 +184,16 @@ SAMPLES = (
            customer="Mugisha Eric"),
     Sample(order="A-1006", amount="22000", description="Lamp", gateway="cod", then=_cancel),
     Sample(order="A-1007", amount="30000", description="Radio", customer="Ingabire Diane"),
+    Sample(order="A-1008", amount="6400", description="Soap, 12 pieces", gateway="airtel",
+           phone="0728 100 200", customer="Habimana Jean"),
+    Sample(order="A-1009", amount="55000", description="Bicycle pump", gateway="airtel",
+           phone="0730 000 008", customer="Mugisha Eric"),
+    Sample(order="A-1010", amount="85000", description="Weekend in Musanze", gateway="card",
+           customer="Habimana Jean"),
+    Sample(order="A-1011", amount="240000", description="Sewing machine", gateway="bank"),
 )  # fmt: skip
+# Payers who approve. Any other gateway that rings phones gets the first one's.
+PAYERS = {"mtn": "0788 123 456", "airtel": "0728 123 456"}
 
 
 async def _make_samples(core: Core) -> None:
@@ -217,18 +229,40 @@ async def _make(core: Core, sample: Sample) -> None:
 
 
 async def _welcome(core: Core, address: str, simulators: Mapping[str, object]) -> Welcome:
-    graphql_url, key = f"{address}/graphql", await _api_key(core)
-    tries = [
-        await _try_mtn(core, graphql_url, key),
-        _try_stream(core, graphql_url, key),
-        await _try_cash(core, graphql_url, key),
+    url, key = f"{address}/graphql", await _api_key(core)
+    accounts = [
+        account
+        for account in await core.gateways.all()
+        if account.enabled and account.plugin is not None
     ]
+    phones = sorted((one for one in accounts if _rings(one)), key=_most_known)
+    found = [_try_phone(phones, url, key), _try_stream(core, url, key)]
+    # Three are enough: more would be a manual.
+    found.append(_try_link(accounts, url, key) or await _try_person(core, accounts, url, key))
+    first = [account.code for account in phones if account.code in simulators]
     return Welcome(
-        graphql_url=graphql_url,
+        graphql_url=url,
         api_key=key,
-        simulators={code: f"{address}/simulators/{code}/" for code in simulators},
-        tries=tuple(found for found in tries if found is not None),
+        simulators={
+            code: f"{address}/simulators/{code}/" for code in dict.fromkeys([*first, *simulators])
+        },
+        tries=tuple(one for one in found if one is not None),
     )
+
+
+def _rings(account: Account) -> bool:
+    return account.plugin is not None and account.plugin.description.needs_phone
+
+
+def _leads_to_a_page(account: Account) -> bool:
+    """What needs no phone and can be asked what happened, happens on a page of the provider's."""
+    return not _rings(account) and Capability.STATUS_CHECK in account.capabilities
+
+
+def _most_known(account: Account) -> tuple[int, str]:
+    known = list(PAYERS)
+    place = known.index(account.code) if account.code in known else len(known)
+    return place, account.code
 
 
 async def _api_key(core: Core) -> str:
@@ -247,21 +281,41 @@ async def _api_key(core: Core) -> str:
     return key
 
 
-async def _try_mtn(core: Core, url: str, key: str) -> Try | None:
-    if not await _has(core, "mtn"):
+def _try_phone(accounts: Sequence[Account], url: str, key: str) -> Try | None:
+    if not accounts:
         return None
-    # A key of its own for each start: pasted twice, the same payment comes back.
-    query = (
-        f'mutation {{ createPayment(input: {{ idempotencyKey: "try-{uuid4().hex[:8]}", '
-        'amount: { amount: "5000", currency: "RWF" }, '
-        'method: { gateway: "mtn", phone: "0788 123 456" } '
-        "}) { payment { id reference status } replayed userErrors { message } } }"
-    )
+    methods = [f'gateway: "{one.code}", phone: "{_payer(one)}"' for one in accounts]
+    about = f"Take a payment with {accounts[0].name}. "
+    about += "The payer approves it: SUCCEEDED within seconds."
+    for account, method in zip(accounts[1:], methods[1:], strict=True):
+        about += f" {account.name} is `{method}`."
+    query = _create("5000", methods[0], "id reference status")
+    return Try(about=about, command=_curl(url, key, query))
+
+
+def _try_link(accounts: Sequence[Account], url: str, key: str) -> Try | None:
+    account = next(filter(_leads_to_a_page, accounts), None)
+    if account is None:
+        return None
+    shown = "reference nextAction { __typename ... on FollowLink { url } }"
     return Try(
-        about="Take a payment with MTN Mobile Money. The payer approves it: SUCCEEDED within "
-        "seconds.",
-        command=_curl(url, key, query),
+        about=f"Take a payment with {account.name}: open the url that this prints, and pay there. "
+        "You come back to a page that tells how it ended.",
+        command=_curl(url, key, _create("12000", f'gateway: "{account.code}"', shown)),
     )
+
+
+def _create(amount: str, method: str, shown: str) -> str:
+    # A key of its own for each start: pasted twice, the same payment comes back.
+    return (
+        f'mutation {{ createPayment(input: {{ idempotencyKey: "try-{uuid4().hex[:8]}", '
+        f'amount: {{ amount: "{amount}", currency: "RWF" }}, method: {{ {method} }} '
+        f"}}) {{ payment {{ {shown} }} replayed userErrors {{ message }} }} }}"
+    )
+
+
+def _payer(account: Account) -> str:
+    return PAYERS.get(account.code, next(iter(PAYERS.values())))
 
 
 def _try_stream(core: Core, url: str, key: str) -> Try:
@@ -277,10 +331,12 @@ def _try_stream(core: Core, url: str, key: str) -> Try:
     )
 
 
-async def _try_cash(core: Core, url: str, key: str) -> Try | None:
-    if not await _has(core, "cod"):
+async def _try_person(core: Core, accounts: Sequence[Account], url: str, key: str) -> Try | None:
+    by_hand = [one for one in accounts if Capability.MANUAL_CONFIRMATION in one.capabilities]
+    if not by_hand:
         return None
-    payment = await _cash_payment(core)
+    account = min(by_hand, key=lambda one: one.code != "cod")
+    payment = await _waiting_payment(core, account)
     amount = f'{{ amount: "{payment.amount.amount:f}", currency: "{payment.amount.currency}" }}'
     query = (
         f'mutation {{ confirmPayment(input: {{ idempotencyKey: "cash-{payment.reference}", '
@@ -288,13 +344,13 @@ async def _try_cash(core: Core, url: str, key: str) -> Try | None:
         "}) { payment { reference status } userErrors { message } } }"
     )
     return Try(
-        about=f"Cash on delivery: the courier brings the money for {payment.reference}.",
+        about=f"{account.name}: somebody saw the money for {payment.reference} arrive.",
         command=_curl(url, key, query),
     )
 
 
-async def _cash_payment(core: Core) -> Payment:
-    wanted = queries.PaymentFilter(gateway=["cod"], status=[PaymentStatus.PENDING])
+async def _waiting_payment(core: Core, account: Account) -> Payment:
+    wanted = queries.PaymentFilter(gateway=[account.code], status=[PaymentStatus.PENDING])
     waiting = await queries.payments(core, OPERATOR, wanted, first=1)
     if waiting.items:
         return waiting.items[0]
@@ -303,13 +359,9 @@ async def _cash_payment(core: Core) -> Payment:
         amount="15000",
         currency="RWF",
         description="Basket",
-        method=MethodInput(gateway="cod"),
+        method=MethodInput(gateway=account.code),
     )
     return (await payments.create_payment(core, OPERATOR, request)).payment
-
-
-async def _has(core: Core, code: str) -> bool:
-    return any(account.code == code and account.enabled for account in await core.gateways.all())
 
 
 def _curl(url: str, key: str, query: str, *, stream: bool = False) -> str:
