@@ -5,7 +5,8 @@ INSTALLED := .venv/.installed
 MEMBERS := core schema server $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
 # mypy refuses a folder without Python, so only those that have some.
-CODE := $(foreach folder,$(addsuffix /src,$(MEMBERS)) $(addsuffix /tests,$(MEMBERS)) tests bench,\
+CODE := $(foreach folder,$(addsuffix /src,$(MEMBERS) docs/tutorial/plugin) \
+	$(addsuffix /tests,$(MEMBERS) docs/tutorial/plugin) tests bench scripts,\
 	$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
 
 # Yours to set: make demo DEMO_ARGS="--port 9000", make test PYTEST_ARGS="-n0 core -k refund".
@@ -16,7 +17,7 @@ CHAOS_ARGS ?= --runs 10
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest fmt chaos bench lock install clean
+.PHONY: help demo test lint types pytest fmt docs chaos bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name does; do \
@@ -40,6 +41,9 @@ pytest: $(INSTALLED)  ## the tests alone; PYTEST_ARGS="…" chooses
 fmt: $(INSTALLED)  ## format, and repair what ruff can
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+docs: $(INSTALLED)  ## write the tables in the docs anew
+	@$(BIN)/python scripts/docs.py
 
 chaos: $(INSTALLED)  ## ten runs of 200 payments with kill -9 and a faulty line; CHAOS_ARGS="…" chooses
 	@$(BIN)/python -m tests.harness $(CHAOS_ARGS)
