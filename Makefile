@@ -14,7 +14,8 @@ export PYTHON
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?= --runs 10
-PYTEST_ARGS ?= -n auto
+# More workers than cores: the tests mostly wait, for processes and for PostgreSQL.
+PYTEST_ARGS ?= -n 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types pytest fmt docs chaos bench lock install clean

@@ -266,12 +266,13 @@ async def test_a_gateways_health_comes_from_its_attempts(shop: Shop) -> None:
         )
         [found] = [g["health"] for g in health["gateways"] if g["code"] == "fake"]
         fake.update(found)
-        return found["successRate"] is not None
+        # Other tests' payments count as well, and what was measured may be from before this one.
+        return bool(found["successRate"])
 
     await until(measured)
 
     assert (fake["status"], fake["breaker"]) == ("HEALTHY", "CLOSED")
-    assert 0 < fake["successRate"] <= 1
+    assert fake["successRate"] <= 1
     assert fake["p95Ms"] >= 0
     assert fake["unmappedCodes"] == []
 
