@@ -632,6 +632,78 @@ async def test_while_an_attempt_is_open_no_other_starts(shop: Shop, answer: Outc
     assert (await shop.counts())["payment_attempt"] == 1
 
 
+async def test_a_payer_who_chooses_another_gateway_has_the_open_attempt_taken_back(
+    shop: Shop,
+) -> None:
+    created = await shop.create()
+    shop.script.says("cancel", WITHDRAWN)
+
+    again = await shop.try_again(created.payment.id, **method(gateway="cash"))
+
+    first, second = [await shop.attempt(created.payment.id, number) for number in (1, 2)]
+    assert again.payment.status is PaymentStatus.PENDING
+    assert shop.script.called("cancel") == [first["reference"]]
+    assert (first["status"], second["status"]) == ("FAILED", "PENDING")
+    assert [event["type"] for event in await shop.events(created.payment.id)][-3:] == [
+        "payment.failed",
+        "payment.pending",
+        "payment.updated",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "status"),
+    [
+        (Unknown(cause="no answer"), "ATTEMPT_OPEN", "PENDING"),
+        (Accepted(), "ATTEMPT_OPEN", "PENDING"),
+        (pays, "ILLEGAL_STATE", "SUCCEEDED"),
+    ],
+    ids=["in doubt", "still open", "paid meanwhile"],
+)
+async def test_what_is_not_taken_back_for_certain_stays_the_only_attempt(
+    shop: Shop, answer: Any, code: str, status: str
+) -> None:
+    created = await shop.create()
+    shop.script.says("cancel", answer)
+
+    with pytest.raises(CallerError) as refused:
+        await shop.try_again(created.payment.id, **method(gateway="cash"))
+
+    assert str(refused.value.code) == code
+    assert (await shop.payment(created.payment.id))["status"] == status
+    assert (await shop.counts())["payment_attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, method(gateway="moon"), {**method(gateway="cash"), "return_url": "ftp://x"}]
+)
+async def test_the_same_gateway_or_a_wrong_method_takes_nothing_back(
+    shop: Shop, wrong: dict[str, Any]
+) -> None:
+    created = await shop.create()
+    shop.script.says("cancel", WITHDRAWN)
+
+    with pytest.raises(CallerError):
+        await shop.try_again(created.payment.id, **wrong)
+
+    assert shop.script.called("cancel") == []
+
+
+async def test_a_repetition_takes_nothing_back(shop: Shop) -> None:
+    created = await shop.create()
+    shop.script.says("cancel", WITHDRAWN)
+    await shop.try_again(created.payment.id, idempotency_key="cash", **method(gateway="cash"))
+    await shop.try_again(created.payment.id, idempotency_key="back")
+
+    repeated = await shop.try_again(
+        created.payment.id, idempotency_key="cash", **method(gateway="cash")
+    )
+
+    assert repeated.replayed
+    assert (await shop.attempt(created.payment.id, 3))["status"] == "PENDING"
+    assert len(shop.script.called("cancel")) == 1
+
+
 async def test_nothing_is_left_to_pay_after_success_cancellation_and_expiry(shop: Shop) -> None:
     shop.script.says("initiate", pays)
     succeeded = (await shop.create()).payment.id

@@ -113,7 +113,9 @@ class Mutation:
             replayed=done.replayed,
         )
 
-    @strawberry.mutation
+    @described.field(
+        "Another try. An open one at another gateway is taken back first, where that gateway can."
+    )
     @answering(PaymentPayload.refused)
     async def attempt_payment(self, info: Info, input: AttemptPaymentInput) -> PaymentPayload:
         context = info.context
