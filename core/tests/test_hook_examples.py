@@ -54,6 +54,7 @@ from dusangire.gateway import (
     Unknown,
     WebhookRequest,
 )
+from dusangire.wire import NEVER_LEFT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -63,7 +64,6 @@ REASONS = {
     "SAID_NO": FailureCode.DECLINED_BY_PAYER,
     "WITHDRAWN": FailureCode.CANCELLED,
 }
-NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class UmojaConfig(GatewayConfig):

@@ -21,6 +21,7 @@ from dusangire.gateway import JSON
 from dusangire.masking import HIDDEN, is_secret_name, mask_json, mask_text
 from dusangire.text import storable
 from dusangire.transactions import assert_no_transaction
+from dusangire.wire import NEVER_LEFT, words_of
 
 MAX_ANSWER = 1_000_000
 # Remarks of one call, and characters of one and of its name: a log is read by people.
@@ -29,9 +30,7 @@ MAX_NOTE = 4_000
 MAX_NAME = 100
 _ANY_KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 # What ends a call before its first byte leaves.
-_NEVER_LEFT = frozenset(
-    error.__name__ for error in (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-)
+_NEVER_LEFT = frozenset(error.__name__ for error in NEVER_LEFT)
 _SHOWN_HEADERS = frozenset(
     {"content-type", "content-length", "retry-after", "x-reference-id", "x-target-environment"}
 )
@@ -217,7 +216,7 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
             },
             http_status=None if answer is None else answer.status_code,
             duration_ms=round((time.monotonic() - started) * 1000),
-            error=None if error is None else mask_text(_words(error), self._secrets),
+            error=None if error is None else mask_text(words_of(error), self._secrets),
         )
 
     def _headers(self, headers: httpx.Headers) -> dict[str, str]:
@@ -270,10 +269,6 @@ _NAMED = re.compile(r'("(?P<name>[^"\\]{1,60})"\s*:\s*)"(?:[^"\\]|\\.)*"?')
 
 def _hide_secret(match: re.Match[str]) -> str:
     return f'{match[1]}"{HIDDEN}"' if is_secret_name(match["name"]) else match[0]
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def secret_values(config: Iterable[tuple[str, Any]]) -> list[str]:

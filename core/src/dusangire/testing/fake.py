@@ -40,6 +40,7 @@ from dusangire.gateway import (
     WebhookRequest,
 )
 from dusangire.money import Money
+from dusangire.wire import NEVER_LEFT, words_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -67,7 +68,6 @@ REASONS: Mapping[str, tuple[FailureCode, str]] = {
     "NO_CARD": (FailureCode.CARD_DECLINED, "The provider does not know this card any more."),
     "BAD_KEY": (FailureCode.GATEWAY_CONFIGURATION, "The provider refuses the api_key."),
 }
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class FakeConfig(GatewayConfig):
@@ -254,7 +254,7 @@ class FakeGateway:
         return _without_answer(error)
 
     def withdrawal_without_answer(self, error: httpx.HTTPError) -> Outcome:
-        return Unknown(cause=_words(error))
+        return Unknown(cause=words_of(error))
 
     def failed(self, word: str, reference: str | None) -> Failed:
         code, message = self.reasons.get(word, (FailureCode.OTHER, "No reason that we know."))
@@ -292,7 +292,7 @@ class FakeGateway:
         try:
             answer = await self.ask(gateway, "GET", path)
         except httpx.HTTPError as error:
-            return Unknown(cause=_words(error))
+            return Unknown(cause=words_of(error))
         return self.outcome_of_status(answer, asked)
 
     async def ask(
@@ -365,10 +365,6 @@ def _body(gateway: Configured, attempt: Attempt) -> dict[str, JSON]:
 
 
 def _without_answer(error: httpx.HTTPError) -> Outcome:
-    if isinstance(error, _NEVER_LEFT):
-        return NotSent(cause=_words(error))
-    return Unknown(cause=_words(error))
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, NEVER_LEFT):
+        return NotSent(cause=words_of(error))
+    return Unknown(cause=words_of(error))

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import httpx
 
 from dusangire.gateway import JSON, Clock, Gateway
+from dusangire.wire import NEVER_LEFT, retry_after, words_of
 from dusangire_airtel.config import AirtelConfig
 from dusangire_airtel.signing import UnusableKey, read_key, signed_headers
 
@@ -27,13 +27,6 @@ _LIFETIME = 180
 _EARLY = 15
 _KEY_LIFETIME = timedelta(days=1)
 _SHORTEST_KEY_LIFETIME = timedelta(minutes=10)
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 
 
 class AirtelError(Exception):
@@ -280,10 +273,10 @@ class Client:
                 return _answer(response, await _body(response), self.gateway.clock)
             finally:
                 await response.aclose()
-        except _NEVER_LEFT as error:
-            raise NothingSent(_words(error)) from error
+        except NEVER_LEFT as error:
+            raise NothingSent(words_of(error)) from error
         except httpx.HTTPError as error:
-            raise AnswerLost(_words(error)) from error
+            raise AnswerLost(words_of(error)) from error
 
 
 # 401 and 403: not our keys, or not from this address. 404 and 405: another site than Airtel's API.
@@ -332,7 +325,7 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def _answer(response: httpx.Response, body: bytes, clock: Clock) -> Answer:
-    wait = _retry_after(response.headers.get("retry-after"), clock())
+    wait = retry_after(response, clock())
     answer = Answer(http_status=response.status_code, retry_after=wait)
     return replace(answer, fields=_parsed(body)) if body.strip() else answer
 
@@ -384,21 +377,3 @@ def _key_lifetime(valid_upto: str | None, now: datetime) -> timedelta:
     except ValueError:
         return _KEY_LIFETIME
     return min(_KEY_LIFETIME, max(end - now, _SHORTEST_KEY_LIFETIME))
-
-
-def _retry_after(text: str | None, now: datetime) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        wait = timedelta(seconds=int(text))
-    except (ValueError, OverflowError):
-        try:
-            until = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return None
-        wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
-    return max(wait, timedelta(0))
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

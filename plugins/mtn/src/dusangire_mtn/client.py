@@ -10,25 +10,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from dusangire.gateway import JSON, Clock, Gateway
+from dusangire.wire import NEVER_LEFT, retry_after, words_of
 from dusangire_mtn.config import MTNConfig, Product
 
 MAX_ANSWER = 1_000_000
 # Where MTN does not say how long a token lives; it has always been an hour.
 _UNTOLD_LIFETIME = 600
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 
 
 class MTNError(Exception):
@@ -201,10 +194,10 @@ class Client:
                 return _answer(response, await _body(response), self.gateway.clock)
             finally:
                 await response.aclose()
-        except _NEVER_LEFT as error:
-            raise NothingSent(_words(error)) from error
+        except NEVER_LEFT as error:
+            raise NothingSent(words_of(error)) from error
         except httpx.HTTPError as error:
-            raise AnswerLost(_words(error)) from error
+            raise AnswerLost(words_of(error)) from error
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -217,7 +210,7 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def _answer(response: httpx.Response, body: bytes, clock: Clock) -> Answer:
-    wait = _retry_after(response.headers.get("retry-after"), clock())
+    wait = retry_after(response, clock())
     fields = _object(body, response.headers.get("content-type", "")) if body.strip() else {}
     return Answer(status=response.status_code, fields=fields, retry_after=wait)
 
@@ -281,21 +274,3 @@ def why_refused(answer: Answer, product: Product) -> str:
     if answer.status == 404:
         return "There is no MoMo API at base_url. Check its spelling against what MTN gave you."
     return f"MTN refuses the account: it answered {answer.status} {said}".rstrip()
-
-
-def _retry_after(text: str | None, now: datetime) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        wait = timedelta(seconds=int(text))
-    except (ValueError, OverflowError):
-        try:
-            until = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return None
-        wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
-    return max(wait, timedelta(0))
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -12,15 +12,8 @@ from datetime import timedelta
 import httpx
 
 from dusangire.gateway import JSON, Gateway
+from dusangire.wire import NEVER_LEFT
 from dusangire_ikaze.config import IkazeConfig
-
-# The errors before the first byte has left. After any other, nobody can tell what arrived.
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 
 
 class NothingSent(Exception):
@@ -91,7 +84,7 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             answer = await self.gateway.http.request(method, path, json=body, headers=headers)
-        except _NEVER_LEFT as error:
+        except NEVER_LEFT as error:
             raise NothingSent(type(error).__name__) from error
         except httpx.HTTPError as error:
             raise AnswerLost(type(error).__name__) from error

@@ -7,25 +7,16 @@ the money stands in `data`.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import NoReturn
 
 import httpx
 import orjson
 
 from dusangire.gateway import JSON, Clock, Gateway
+from dusangire.wire import NEVER_LEFT, retry_after, words_of
 from dusangire_card.config import CardConfig
 from dusangire_card.provider import AnswerLost, NothingSent
-
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +88,10 @@ class Client:
                 headers=headers,
                 content=None if body is None else orjson.dumps(body),
             )
-        except _NEVER_LEFT as error:
-            raise NothingSent(_words(error)) from error
+        except NEVER_LEFT as error:
+            raise NothingSent(words_of(error)) from error
         except httpx.HTTPError as error:
-            raise AnswerLost(_words(error)) from error
+            raise AnswerLost(words_of(error)) from error
         return _answer(response, self.gateway.clock)
 
 
@@ -113,7 +104,7 @@ def _answer(response: httpx.Response, clock: Clock) -> Answer:
     http = response.status_code
     if http == 429:
         # The quota is kept in front of the service: nothing went past it.
-        wait = _retry_after(response.headers.get("retry-after"), clock())
+        wait = retry_after(response, clock())
         raise NothingSent("Flutterwave answered 429", wait)
     envelope = _object(response.content)
     if envelope is None:
@@ -148,21 +139,3 @@ def _object(body: bytes) -> Mapping[str, JSON] | None:
 
 def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON")
-
-
-def _retry_after(text: str | None, now: datetime) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        wait = timedelta(seconds=int(text))
-    except (ValueError, OverflowError):
-        try:
-            until = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return None
-        wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
-    return max(wait, timedelta(0))
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

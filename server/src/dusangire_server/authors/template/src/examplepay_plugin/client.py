@@ -13,15 +13,8 @@ from dataclasses import dataclass
 import httpx
 
 from dusangire.gateway import JSON, Gateway
+from dusangire.wire import NEVER_LEFT
 from examplepay_plugin.config import ExamplePayConfig
-
-# The errors before the first byte has left. After any other, nobody can tell what arrived.
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 
 
 class NothingSent(Exception):
@@ -51,7 +44,7 @@ async def call(
     headers = {"X-Api-Key": gateway.config.api_key.get_secret_value()}
     try:
         answer = await gateway.http.request(method, path, json=body, headers=headers)
-    except _NEVER_LEFT as error:
+    except NEVER_LEFT as error:
         raise NothingSent(type(error).__name__) from error
     except httpx.HTTPError as error:
         raise AnswerLost(type(error).__name__) from error
