@@ -18,8 +18,6 @@ from dusangire_server.testing import Shop, open_shop
 PAYMENT = """query($id: ID!) { payment(id: $id) { id reference status
     nextAction { __typename ... on FollowLink { url } }
     attempts { gatewayReference } failure { code } } }"""
-ATTEMPT = """mutation($input: AttemptPaymentInput!) { attemptPayment(input: $input) {
-    payment { status } userErrors { code message } } }"""
 CANCEL = """mutation($id: ID!) { cancelPayment(input: { paymentId: $id, reason: "changed" }) {
     payment { status } userErrors { code message } } }"""
 
@@ -145,29 +143,6 @@ async def test_a_cancelled_payment_cannot_be_paid_any_more(shop: Shop, bench: Be
 
     assert (await payment(shop, made["id"]))["status"] == "CANCELLED"
     assert late.status_code == 409
-
-
-async def test_a_payer_who_chooses_momo_instead_finds_the_page_closed(
-    shop: Shop, bench: Bench
-) -> None:
-    made = await with_link(shop)
-    switch = {
-        "idempotencyKey": "momo instead",
-        "paymentId": made["id"],
-        "method": {"gateway": "fake", "phone": "0780000000"},
-    }
-
-    async def switched() -> bool:
-        done = (await shop.get(ATTEMPT, {"input": switch}))["attemptPayment"]
-        assert {error["code"] for error in done["userErrors"]} <= {"CONFLICT", "ATTEMPT_OPEN"}
-        return done["payment"] is not None
-
-    await until(switched)
-    late = await bench.page.post(made["nextAction"]["url"], data={"card": "visa-3ds", "act": "pay"})
-
-    assert late.status_code == 409
-    await becomes(shop, made["id"], "SUCCEEDED")
-    assert await bench.moves(made["attempts"][0]["gatewayReference"]) == 0
 
 
 async def test_a_key_for_real_money_is_not_saved_in_test_mode(shop: Shop, plugin: Plugin) -> None:

@@ -42,7 +42,6 @@ from dusangire.gateway import (
 )
 from dusangire.gateways import Account
 from dusangire.lifecycle import (
-    ANOTHER_WAY,
     ENDED,
     TIME_IS_OVER,
     AttemptState,
@@ -55,7 +54,6 @@ from dusangire.lifecycle import (
     TransactionKind,
     decide,
     expired_if_withdrawn,
-    given_up_if_withdrawn,
     to_withdraw,
 )
 from dusangire.masking import hiding, mask_json, mask_text, spellings
@@ -364,22 +362,6 @@ async def cancel(
         return await advance(core, account, work, outcome, TransactionKind.CANCEL, actor=actor)
     return await _call(
         core, account, work, TransactionKind.CANCEL, actor=actor, said={"reason": reason}
-    )
-
-
-async def make_way(core: Core, account: Account, work: Work, actor: Actor) -> Payment | None:
-    """Withdraws the attempt for another one of the same payment, as `cancel` does for good."""
-    if work.state.resend:
-        outcome = Failed(code=FailureCode.DECLINED_BY_PAYER, message=ANOTHER_WAY)
-        return await advance(core, account, work, outcome, TransactionKind.CANCEL, actor=actor)
-    return await _call(
-        core,
-        account,
-        work,
-        TransactionKind.CANCEL,
-        actor=actor,
-        said={"reason": ANOTHER_WAY},
-        means=given_up_if_withdrawn,
     )
 
 

@@ -135,7 +135,6 @@ LATE_CHECKS = (
     *(timedelta(days=1),) * 7,
 )
 TIME_IS_OVER = "The time to pay is over."
-ANOTHER_WAY = "The payer chose another way to pay."
 # Ends that the payer's own "yes" may have crossed on its way.
 _DOUBTFUL_ENDS = frozenset({FailureCode.PAYER_TIMEOUT, FailureCode.EXPIRED, FailureCode.CANCELLED})
 # Calls of ours that end with the gateway saying what became of an attempt.
@@ -372,13 +371,6 @@ def expired_if_withdrawn(outcome: Outcome) -> Outcome:
     """What the gateway's answer to a withdrawal means when no person wanted it, but the clock."""
     if isinstance(outcome, Failed) and outcome.code is FailureCode.CANCELLED:
         return replace(outcome, code=FailureCode.EXPIRED, message=TIME_IS_OVER)
-    return outcome
-
-
-def given_up_if_withdrawn(outcome: Outcome) -> Outcome:
-    """What it means when the payer wants to pay in another way: this try ended, the payment not."""
-    if isinstance(outcome, Failed) and outcome.code is FailureCode.CANCELLED:
-        return replace(outcome, code=FailureCode.DECLINED_BY_PAYER, message=ANOTHER_WAY)
     return outcome
 
 

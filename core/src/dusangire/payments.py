@@ -320,9 +320,6 @@ SELECT * FROM changed"""
 async def attempt_payment(core: Core, actor: Actor, request: AttemptPayment) -> Done:
     """Another try, on any gateway, after the last attempt ended. Payers may do it themselves.
 
-    An attempt that is open is taken back first when the payer chose another gateway and the old
-    one can take it back, such as a page that nobody paid on.
-
     Raises NotFound, Expired, AttemptOpen, IllegalState, and what create_payment raises.
     """
     key = clean(request.idempotency_key, "idempotencyKey")
@@ -340,14 +337,9 @@ async def attempt_payment(core: Core, actor: Actor, request: AttemptPayment) -> 
 
 async def _try_again(core: Core, actor: Actor, request: AttemptPayment, key: str) -> Done:
     payment = await _load(request.payment_id)
-    if payment.status is not PaymentStatus.PENDING:
-        _require_payable(payment, core.clock())
-    elif known := await _known(actor, "attemptPayment", key, fingerprint(request)):
-        return known  # a repetition takes nothing back
+    _require_payable(payment, core.clock())
     method = await checked_method(core, request.method, payment.amount, payment.customer_id)
     return_url = checked_return_url(core, request.return_url) or payment.return_url
-    payment = await _make_way(core, actor, payment, method.account)
-    _require_payable(payment, core.clock())
     account, created_at = method.account, core.clock()
     attempt_id, reference = uuid4(), str(uuid4())
     try:
@@ -383,26 +375,6 @@ async def _try_again(core: Core, actor: Actor, request: AttemptPayment, key: str
     changed = Payment.of(rows[0])
     work = await attempts.load(attempt_id)
     return Done(payment=await _submit(core, account, work, changed, request.wait_ms))
-
-
-async def _make_way(core: Core, actor: Actor, payment: Payment, chosen: Account) -> Payment:
-    """The payment after its open attempt at another gateway was taken back, where that works."""
-    if payment.status is not PaymentStatus.PENDING or payment.gateway_id in {None, chosen.id}:
-        return payment
-    assert payment.gateway_id is not None
-    account = await core.gateways.by_id(payment.gateway_id)
-    if Capability.CANCEL not in account.capabilities or account.watch.is_open:
-        return payment
-    work = await attempts.take_latest(core, payment.id)
-    if work is None:
-        return payment
-    if work.gateway_id == account.id:
-        async with account.places:
-            await attempts.make_way(core, account, work, actor)
-    else:
-        # Somebody else made way a moment ago: the new attempt stays, and is only asked about.
-        await attempts.proceed(core, await core.gateways.by_id(work.gateway_id), work)
-    return await _load(payment.id)
 
 
 def _require_payable(payment: Payment, now: datetime) -> None:

@@ -113,9 +113,7 @@ class Mutation:
             replayed=done.replayed,
         )
 
-    @described.field(
-        "Another try. An open one at another gateway is taken back first, where that gateway can."
-    )
+    @strawberry.mutation
     @answering(PaymentPayload.refused)
     async def attempt_payment(self, info: Info, input: AttemptPaymentInput) -> PaymentPayload:
         context = info.context
