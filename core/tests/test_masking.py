@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dusangire.masking import HIDDEN, has_card_number, mask_json, mask_log, mask_text
+from dusangire.masking import (
+    HIDDEN,
+    has_card_number,
+    hide_cards,
+    mask_json,
+    mask_log,
+    mask_text,
+)
 
 # A busy machine is slow, and not wrong.
 patiently = settings(deadline=None)
@@ -190,3 +197,17 @@ def test_an_order_number_is_not_taken_for_a_card(text: str) -> None:
 )
 def test_a_card_number_is_found_in_any_spelling(text: str) -> None:
     assert has_card_number(text)
+
+
+@pytest.mark.parametrize("run", ["1 ", "41", "4111 ", "1.2"])
+def test_a_long_run_of_digits_is_hidden_without_being_looked_at(run: str) -> None:
+    text = f"amount {run * 100_000} end"
+
+    assert hide_cards(text) in {f"amount {HIDDEN} end", f"amount {HIDDEN}{run[-1]} end"}
+
+
+@pytest.mark.parametrize("before", ["", "7 ", "2026-11-23 ", "1 " * 15])
+@pytest.mark.parametrize("card", ["4111111111111111", "4111 1111 1111 1111", "3782-822463-10005"])
+def test_a_card_number_is_found_wherever_it_stands_among_digits(card: str, before: str) -> None:
+    assert has_card_number(f"{before}{card} 12/29")
+    assert HIDDEN in hide_cards(f"{before}{card} 12/29")
