@@ -138,7 +138,7 @@ async def test_a_cancelled_payment_cannot_be_paid_any_more(shop: Shop, bench: Be
         assert {error["code"] for error in done["userErrors"]} <= {"CONFLICT", "ATTEMPT_OPEN"}
         return done["payment"] is not None
 
-    await until(cancelled)
+    await until(cancelled, seconds=20)
     late = await bench.page.post(made["nextAction"]["url"], data={"card": "visa-3ds", "act": "pay"})
 
     assert (await payment(shop, made["id"]))["status"] == "CANCELLED"

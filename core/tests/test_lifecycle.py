@@ -599,3 +599,55 @@ def test_a_lost_reply_is_asked_about_after_the_schedules_first_wait() -> None:
     assert change.attempt_status is AttemptStatus.UNKNOWN
     assert change.next_check_at is not None
     assert timedelta(seconds=4) < change.next_check_at - NOON < timedelta(seconds=6)
+
+
+# ── given up, although it may have left ──────────────────────────────────────────────────────────
+
+
+def given_up(attempt: AttemptState) -> Change:
+    """What follows when it cannot be sent any more, three minutes after it was written."""
+    late = Timing(now=NOON + RESEND_FOR)
+    cause = NotSent(cause="the gateway is left alone")
+    return decide(FIRST_PAYMENT, attempt, cause, TransactionKind.INITIATE, late)
+
+
+def test_what_never_left_is_not_asked_about_again() -> None:
+    change = given_up(replace(FIRST_ATTEMPT, resend=True))
+
+    assert change.attempt_status is AttemptStatus.FAILED
+    assert change.next_check_at is None
+
+
+@pytest.mark.parametrize(
+    "status", [AttemptStatus.SUBMITTING, AttemptStatus.UNKNOWN], ids=["killed", "lost"]
+)
+def test_what_was_sent_once_and_not_found_is_asked_about_after_it_was_given_up(
+    status: AttemptStatus,
+) -> None:
+    attempt = replace(FIRST_ATTEMPT, status=status)
+    for seconds in (0, 30, 70):
+        timing = Timing(now=NOON + timedelta(seconds=seconds))
+        not_found = NotSent(cause="404")
+        kind = TransactionKind.STATUS_CHECK
+        change = decide(FIRST_PAYMENT, attempt, not_found, kind, timing)
+        _, attempt = after(FIRST_PAYMENT, attempt, change)
+    assert attempt.resend
+
+    change = given_up(attempt)
+
+    assert change.attempt_status is AttemptStatus.FAILED
+    assert change.late
+    assert change.next_check_at is not None
+
+
+def test_after_it_was_sent_again_it_takes_another_minute_to_believe_that_it_is_not_known() -> None:
+    attempt = replace(FIRST_ATTEMPT, not_found_since=NOON)
+    answers = []
+    for seconds in (100, 110, 120):
+        timing = Timing(now=NOON + timedelta(seconds=seconds))
+        not_found = NotSent(cause="404")
+        change = decide(FIRST_PAYMENT, attempt, not_found, TransactionKind.STATUS_CHECK, timing)
+        _, attempt = after(FIRST_PAYMENT, attempt, change)
+        answers.append(change.resend)
+
+    assert answers == [False, False, False]

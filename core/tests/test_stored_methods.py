@@ -139,12 +139,24 @@ async def test_a_lost_answer_to_a_charge_is_asked_about_and_never_charged_again(
     shop: Shop, cards: Cards
 ) -> None:
     method = await keep(shop, cards)
-    cards.says("charge", Unknown(cause="no answer"))
+    told: list[bool] = []
+
+    async def loses(attempt: Attempt) -> Outcome:
+        told.append(attempt.uses_stored_method)
+        return Unknown(cause="no answer")
+
+    async def waits(attempt: Attempt) -> Outcome:
+        told.append(attempt.uses_stored_method)
+        return Accepted()
+
+    cards.says("charge", loses)
+    cards.says("check", waits)
 
     payment_id = await use(shop, method)
     await shop.work_now()
 
     assert cards.charged == [TOKEN]
+    assert told == [True, True]
     assert len(cards.called("check")) == 1
     assert (await shop.attempt(payment_id))["status"] == "PENDING"
 

@@ -105,6 +105,7 @@ class Work:
             expires_at=row["expires_at"],
             customer=row["customer"],
             keeps_method=row["store_consent"] is not None,
+            uses_stored_method=row["stored_method_id"] is not None,
             details=json_of(row["details"]),
             plugin_data=json_of(row["plugin_data"]),
         )
@@ -249,7 +250,13 @@ async def take_to_probe(core: Core, gateway_id: UUID, *, due: bool) -> Work | No
     """
     lease = _lease(core)
     rows = await fetch(_TAKE_TO_PROBE, lease, gateway_id, due)
-    return Work.of(rows[0], lease) if rows else None
+    return beside_the_schedule(Work.of(rows[0], lease)) if rows else None
+
+
+def beside_the_schedule(work: Work) -> Work:
+    """The attempt, asked about once more than planned: the questions of later days stay."""
+    checks = max(0, work.state.checks - 1)
+    return replace(work, state=replace(work.state, checks=checks))
 
 
 async def take_latest(core: Core, payment_id: UUID) -> Work | None:

@@ -322,6 +322,7 @@ class Attempt:
     expires_at: when the payment's time is over; None: never.
     customer: the merchant's own reference of the customer, when the payment names one.
     keeps_method: the payer agreed that this method is kept for the next time.
+    uses_stored_method: it is paid with a method that was kept before: the payer types in nothing.
     details: what the payer gave, validated by the description's `details` model.
     plugin_data: what the plugin left with its last Accepted.
     """
@@ -339,6 +340,7 @@ class Attempt:
     expires_at: datetime | None = None
     customer: str | None = None
     keeps_method: bool = False
+    uses_stored_method: bool = False
     details: Mapping[str, JSON] = field(default_factory=dict)
     plugin_data: Mapping[str, JSON] = field(default_factory=dict)
 

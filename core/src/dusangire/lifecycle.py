@@ -157,7 +157,8 @@ class AttemptState:
     """What a decision needs to know of an attempt.
 
     checks: answers to status questions so far, counted anew after the deadline and after the end.
-    not_found: "I do not know it" answers in a row, the first of them at `not_found_since`.
+    not_found: "I do not know it" answers in a row, the first of them at `not_found_since`, which
+        stays when it is sent again: the sending before may still be on its way.
     resend: it certainly never reached the gateway; it may be sent again.
     late: past its deadline or ended, and asked about on the late schedule.
     """
@@ -467,7 +468,7 @@ def _not_sent(
         # An earlier sending arrived after all: that this one did not says nothing.
         return _unknown(payment, attempt, outcome.cause, timing)
     if _too_late_to_send(payment, attempt, timing):
-        return _never_sent(payment, outcome.cause)
+        return _gave_up_sending(payment, attempt, outcome.cause, timing)
     wait = outcome.retry_after or timedelta(seconds=min(30, 2 * 2**attempt.checks))
     return _same(
         payment,
@@ -475,6 +476,7 @@ def _not_sent(
         f"not sent: {outcome.cause}",
         checks=attempt.checks + 1,
         resend=True,
+        not_found_since=attempt.not_found_since,
         next_check_at=timing.after(wait),
     )
 
@@ -485,7 +487,7 @@ def _not_found(
     if attempt.status not in {AttemptStatus.SUBMITTING, AttemptStatus.UNKNOWN}:
         return _unknown(payment, attempt, outcome.cause, timing)
     times = attempt.not_found + 1
-    since = attempt.not_found_since or timing.now
+    since = (attempt.not_found_since if attempt.not_found else None) or timing.now
     note = f"not known to the gateway ({times}): {outcome.cause}"
     if attempt.resend:  # it never left, and waits to be sent: no wonder
         return _not_sent(payment, attempt, outcome, timing)
@@ -501,10 +503,10 @@ def _not_found(
             next_check_at=timing.next_check(attempt.checks + 1, None),
         )
     if _too_late_to_send(payment, attempt, timing):
-        # It was sent, and may have been on its way all the time.
-        failed = _never_sent(payment, outcome.cause)
-        return replace(failed, late=True, next_check_at=timing.next_late_check(0))
-    return _same(payment, attempt, note, resend=True, next_check_at=timing.now)
+        return _gave_up_sending(payment, attempt, outcome.cause, timing)
+    return _same(
+        payment, attempt, note, resend=True, not_found_since=since, next_check_at=timing.now
+    )
 
 
 def _unknown(payment: PaymentState, attempt: AttemptState, cause: str, timing: Timing) -> Change:
@@ -601,6 +603,16 @@ def _never_sent(payment: PaymentState, cause: str) -> Change:
             message="The payment provider could not be reached. No money moved.",
         ),
     )
+
+
+def _gave_up_sending(
+    payment: PaymentState, attempt: AttemptState, cause: str, timing: Timing
+) -> Change:
+    failed = _never_sent(payment, cause)
+    if attempt.status is not AttemptStatus.UNKNOWN and attempt.not_found_since is None:
+        return failed  # no sending of it ever left
+    # It was sent once, and may have been on its way all the time.
+    return replace(failed, late=True, next_check_at=timing.next_late_check(0))
 
 
 def _too_late_to_send(payment: PaymentState, attempt: AttemptState, timing: Timing) -> bool:

@@ -662,6 +662,7 @@ def _attempt(plan: _Plan, payment_reference: str) -> Attempt:
         expires_at=plan.expires_at,
         customer=plan.customer.reference if plan.customer else None,
         keeps_method=method.store_consent is not None,
+        uses_stored_method=method.stored is not None,
         details=method.details,
     )
 

@@ -6,7 +6,7 @@ somebody might guess it: so coming back can ask the gateway a little earlier, an
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -62,7 +62,8 @@ async def come_back(core: Core, reference: str, *, patience: float = PATIENCE) -
     if known is None or known.payment.gateway_id is None:
         return known
     account = await core.gateways.by_id(known.payment.gateway_id)
-    if account.watch.is_open or not account.places.free:
+    asks = account.plugin is not None and account.plugin.implements("check_payment")
+    if not asks or account.watch.is_open or not account.places.free:
         return known  # a gateway in trouble is not asked what can be left out
     every = ASK_EVERY * core.settings.poll_scale
     work = await attempts.take_returned(core, known.payment.id, every)
@@ -75,7 +76,5 @@ async def come_back(core: Core, reference: str, *, patience: float = PATIENCE) -
 
 
 async def _ask(core: Core, account: Account, work: Work) -> None:
-    # Questions of the payer come on top of the schedule: reloading the page must not use up
-    # those of the days to come.
-    beside = replace(work.state, checks=max(0, work.state.checks - 1))
-    await attempts.proceed(core, account, replace(work, state=beside))
+    # Reloading the page must not use up what is planned.
+    await attempts.proceed(core, account, attempts.beside_the_schedule(work))

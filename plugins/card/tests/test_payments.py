@@ -577,6 +577,19 @@ async def test_a_charge_that_may_have_been_sent_before_is_not_sent_because_it_is
     assert len((await bench.simulated.truth())["transactions"]) == 1
 
 
+async def test_a_charge_that_is_not_seen_is_unknown_for_as_long_as_it_may_be_hidden(
+    bench: Bench, new_attempt: NewAttempt
+) -> None:
+    attempt = new_attempt(uses_stored_method=True)
+
+    young = await bench.asks(attempt)
+    bench.simulated.watch.forward(31 * 60)
+    old = await bench.asks(attempt)
+
+    assert isinstance(young, Unknown)
+    assert isinstance(old, NotSent)
+
+
 async def test_a_bank_may_want_the_payer_to_confirm(bench: Bench, new_attempt: NewAttempt) -> None:
     token, attempt = await kept(bench, new_attempt), new_attempt()
     await bench.simulated.tell("settings", kept_card="redirect")

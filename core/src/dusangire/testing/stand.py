@@ -145,6 +145,7 @@ class Case:
     async def charge(self, token: str, gateway: Gateway[Any] | None = None) -> Outcome:
         """Initiates it with a kept method."""
         plugin, gateway = self.stand.plugin, gateway or self.stand.gateway
+        self.attempt = replace(self.attempt, uses_stored_method=True)
         with hiding(token):
             outcome = await plugin.charge_token(gateway, self.attempt, token)
         self.hear(outcome, TransactionKind.INITIATE)

@@ -131,6 +131,9 @@ async def check_payment(gateway: Gateway[CardConfig], attempt: Attempt) -> Outco
     try:
         found = await provider.find_charge(attempt)
         if link is None:
+            if found is None and attempt.uses_stored_method and _may_be_hidden(gateway, attempt):
+                # No payer needs a link there: the charge itself may be what is not seen.
+                return Unknown(cause="a kept card may have been charged: it cannot be seen yet")
             # The answer with the link was lost, so nobody was given it and nobody can pay by it:
             # not knowing the reference is the whole truth, and making another page is safe.
             return found or NotSent(cause="no card was tried, and nobody has a link to try one")
@@ -295,7 +298,11 @@ def _is_withdrawn(gateway: Gateway[CardConfig], attempt: Attempt, link: Link | N
     """Whether a payment of which nothing is to be seen is certainly none."""
     if link is not None:
         return link.closable
-    return gateway.clock() - attempt.created_at > _MAY_BE_HIDDEN
+    return not _may_be_hidden(gateway, attempt)
+
+
+def _may_be_hidden(gateway: Gateway[CardConfig], attempt: Attempt) -> bool:
+    return gateway.clock() - attempt.created_at <= _MAY_BE_HIDDEN
 
 
 def _minutes(gateway: Gateway[CardConfig], attempt: Attempt) -> int:
