@@ -31,12 +31,13 @@ _SHOWN = ("payment_transaction", "event", "audit_entry", "idempotency_key", "gat
 
 # Paid there, and not known here yet. Without a next check nobody will ever ask: that is a loss.
 _UNHEARD = """
-SELECT a.payment_id, a.next_check_at > now() + interval '8 seconds' AS far
+SELECT a.payment_id, a.checks, a.not_found, a.next_check_at > now() + interval '8 seconds' AS far
 FROM unnest($1::text[]) AS paid (reference) JOIN payment_attempt a USING (reference)
 WHERE a.status <> 'SUCCEEDED' AND a.next_check_at IS NOT NULL"""
-# Ended there, and asked about or withdrawn again by the late schedule: hours, even at this pace.
+# Ended or never begun there, and asked about again much later: by the late schedule, or by that of
+# a patient gateway after the line had eaten its first questions.
 _DUE_LATE = """
-SELECT payment_id FROM payment_attempt WHERE status IN ('PENDING', 'UNKNOWN') AND late
+SELECT payment_id, checks, not_found FROM payment_attempt WHERE status IN ('PENDING', 'UNKNOWN')
 AND reference <> ALL($1::text[]) AND next_check_at > now() + interval '8 seconds'"""
 
 
@@ -54,7 +55,7 @@ async def quiet(system: System, *, seconds: float = 60) -> Rest:
     Raises nothing when it does not come to rest: the judges will say what is open.
     """
     began, calm = time.monotonic(), 0
-    hurried: set[str] = set()
+    hurried: set[tuple[str, int, int]] = set()
     connection = await asyncpg.connect(system.database_url)
     try:
         while calm < 3 and time.monotonic() < began + seconds:
@@ -62,15 +63,18 @@ async def quiet(system: System, *, seconds: float = 60) -> Rest:
             paid = [one["reference"] for one in truth.transactions if one["moves"]]
             unheard = await connection.fetch(_UNHEARD, paid)
             due_late = await connection.fetch(_DUE_LATE, truth.pending)
-            far = [*(row for row in unheard if row["far"]), *due_late]
-            await _hurry(system, {str(row["payment_id"]) for row in far} - hurried)
-            hurried |= {str(row["payment_id"]) for row in far}
+            far = {
+                (str(row["payment_id"]), row["checks"], row["not_found"])
+                for row in [*(row for row in unheard if row["far"]), *due_late]
+            }
+            await _hurry(system, {payment_id for payment_id, *_ in far - hurried})
+            hurried |= far
             busy = unheard or await connection.fetchval(_BUSY, truth.pending)
             calm = 0 if busy else calm + 1
             await asyncio.sleep(0.2)
     finally:
         await connection.close()
-    return Rest(time.monotonic() - began, len(hurried))
+    return Rest(time.monotonic() - began, len({payment_id for payment_id, *_ in hurried}))
 
 
 async def _hurry(system: System, payment_ids: set[str]) -> None:
