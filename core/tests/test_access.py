@@ -14,9 +14,10 @@ from core.tests.conftest import Shop, until
 from itsdangerous import URLSafeSerializer
 
 from dusangire import access
-from dusangire.access import KEY_MEMORY, OPERATOR, Actor, Authenticator, Scope
+from dusangire.access import KEY_MEMORY, OPERATOR, Actor, Authenticator
 from dusangire.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from dusangire.keyring import Keyring
+from dusangire.permissions import Permission, Scope
 
 PAYMENT = UUID("5f0c2f1e-7d4a-4c0e-9a53-0b9f6a1c2d3e")
 
@@ -34,8 +35,8 @@ async def test_a_key_lets_its_holder_in_with_its_scopes(shop: Shop) -> None:
     actor = await shop.core.authenticator.actor(token)
 
     assert (actor.kind, actor.name, actor.key_id) == ("api_key", "till", key.id)
-    assert actor.may(Scope.PAYMENTS_READ)
-    assert not actor.may_write
+    assert actor.may(Permission.READ_PAYMENTS)
+    assert not actor.may(Permission.WRITE_PAYMENTS)
     assert token.startswith(key.prefix)
 
 
@@ -162,7 +163,7 @@ async def test_a_client_token_is_for_one_payment() -> None:
 
     assert actor.may_see(PAYMENT)
     assert not actor.may_see(uuid4())
-    assert not any(actor.may(scope) for scope in Scope)
+    assert not any(actor.may(permission) for permission in Permission)
 
 
 def _signed(keyring: Keyring, value: Any, purpose: str = "client-token") -> str:

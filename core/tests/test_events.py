@@ -12,12 +12,13 @@ import pytest
 from core.tests.conftest import Shop, paid, until
 
 from dusangire import access, events, payments, sequencer
-from dusangire.access import OPERATOR, Actor, Scope
+from dusangire.access import OPERATOR, Actor
 from dusangire.core import Core
 from dusangire.cursors import make_cursor, position_cursor, read_position
 from dusangire.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from dusangire.gateway import Attempt, Outcome
 from dusangire.intake import MethodInput
+from dusangire.permissions import Scope
 from dusangire.tail import QUEUE, Behind, EventRecord, Tail
 
 CASH = MethodInput(gateway="cash")

@@ -13,7 +13,7 @@ from core.tests.conftest import Clock, Script, Shop, open_shop, until
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dusangire import hookimpl
-from dusangire.access import OPERATOR, Actor, Scope
+from dusangire.access import OPERATOR, Actor
 from dusangire.core import open_core
 from dusangire.errors import (
     CallerError,
@@ -26,6 +26,7 @@ from dusangire.errors import (
 from dusangire.gateway import Environment, Gateway, GatewayConfig, GatewayDescription, TestReport
 from dusangire.gateways import Gateways
 from dusangire.keyring import Keyring
+from dusangire.permissions import Scope
 from dusangire.settings import Settings
 
 KEY_1 = "k1:" + "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="

@@ -33,6 +33,13 @@ CHECKS = {
     "gateway_health_probed_while_open",
     "gateway_health_traffic_known",
     "gateway_webhook_status_known",
+    "invoice_adds_up",
+    "invoice_kind_known",
+    "invoice_line_adds_up",
+    "invoice_numbered_when_issued",
+    "invoice_status_known",
+    "merchant_is_one",
+    "merchant_tin_has_nine_digits",
     "payment_amount_positive",
     "payment_attempt_consent_is_somebodys",
     "payment_attempt_environment_known",
@@ -46,6 +53,11 @@ CHECKS = {
     "payment_status_known",
     "payment_transaction_kind_known",
     "payment_version_positive",
+    "refund_amount_positive",
+    "refund_approvals_needed_known",
+    "refund_decided_by_another_person",
+    "refund_status_known",
+    "staff_role_known",
     "stored_method_kind_known",
     "stored_method_phone_or_token",
     "stored_method_wiped_when_removed",
@@ -54,12 +66,20 @@ UNIQUE = {
     "api_key_public_id_key": "(public_id)",
     "customer_reference_key": "(reference)",
     "event_position_key": "(position)",
+    "follower_debt_once": "(follower, position)",
     "gateway_account_code_key": "(code)",
     "gateway_webhook_once": "(gateway_id, dedupe_key)",
     "idempotency_key_once": "(scope, operation, key)",
+    "invoice_line_place_key": "(invoice_id, place)",
+    "invoice_number_key": "(number)",
+    "invoice_sequence_key": "(series, year, sequence)",
     "payment_attempt_number_key": "(payment_id, number)",
     "payment_attempt_reference_key": "(reference)",
     "payment_reference_key": "(reference)",
+    "refund_approval_once": "(refund_id, staff_id)",
+    "refund_gateway_reference_key": "(gateway_reference)",
+    "refund_reference_key": "(reference)",
+    "staff_email_key": "(email)",
     "unmapped_code_once": "(gateway_id, code)",
 }
 INDEXES = {
@@ -67,8 +87,11 @@ INDEXES = {
     "customer_phone_idx": "(phone) WHERE (phone IS NOT NULL)",
     "event_payment_idx": "(payment_id, id) WHERE (payment_id IS NOT NULL)",
     "event_unstamped_idx": '(id) WHERE ("position" IS NULL)',
+    "follower_debt_due_idx": "(next_try_at)",
     "gateway_webhook_due_idx": "(next_try_at) WHERE (next_try_at IS NOT NULL)",
     "gateway_webhook_gateway_idx": "(gateway_id, received_at)",
+    "invoice_created_idx": "(created_at, id)",
+    "invoice_payment_idx": "(payment_id) WHERE (payment_id IS NOT NULL)",
     "payment_amount_idx": "(amount, id)",
     "payment_attempt_due_idx": "(gateway_id, next_check_at) WHERE (next_check_at IS NOT NULL)",
     "payment_attempt_gateway_idx": "(gateway_id, created_at)",
@@ -81,6 +104,9 @@ INDEXES = {
     "payment_status_idx": "(status, created_at, id)",
     "payment_transaction_payment_idx": "(payment_id, id)",
     "payment_unpaid_expiry_idx": "(expires_at) WHERE (status = 'CREATED'::text)",
+    "refund_created_idx": "(created_at, id)",
+    "refund_due_idx": "(next_check_at) WHERE (next_check_at IS NOT NULL)",
+    "refund_payment_idx": "(payment_id, created_at)",
 }
 TRIGGERS = {
     "audit_entry_append_only",
@@ -91,6 +117,7 @@ TRIGGERS = {
 TYPES: dict[type[fields.Field[Any]], str] = {
     fields.UUIDField: "uuid",
     fields.TextField: "text",
+    fields.CharField: "character varying",
     fields.JSONField: "jsonb",
     fields.BooleanField: "boolean",
     fields.SmallIntField: "smallint",
@@ -98,6 +125,7 @@ TYPES: dict[type[fields.Field[Any]], str] = {
     fields.IntField: "integer",
     fields.FloatField: "double precision",
     fields.DatetimeField: "timestamp with time zone",
+    fields.DateField: "date",
     fields.BinaryField: "bytea",
 }
 
@@ -466,6 +494,11 @@ async def test_a_stored_method_is_a_number_or_a_token(
         await shop.run(STORE, kind, phone, token, fingerprint)
 
     assert refused.value.constraint_name in {
+        "refund_amount_positive",
+        "refund_approvals_needed_known",
+        "refund_decided_by_another_person",
+        "refund_status_known",
+        "staff_role_known",
         "stored_method_kind_known",
         "stored_method_phone_or_token",
     }

@@ -13,7 +13,7 @@ import pytest
 from core.tests.conftest import AMOUNT, PHONE, Script, Shop, open_shop, paid, settle
 
 from dusangire import access, hookimpl, payments
-from dusangire.access import OPERATOR, Actor, Scope
+from dusangire.access import OPERATOR, Actor
 from dusangire.errors import CallerError, ErrorCode, Retryable
 from dusangire.gateway import (
     Accepted,
@@ -27,6 +27,7 @@ from dusangire.gateway import (
 )
 from dusangire.intake import AttemptPayment, ConfirmPayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
+from dusangire.permissions import Scope
 
 PAN = "4111 1111 1111 1111"
 LONG = "x" * 300

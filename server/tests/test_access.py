@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dusangire.access import Scope
+from dusangire.permissions import Scope
 from dusangire_schema import executable
 from dusangire_server.testing import Shop
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
-from dusangire.access import Scope
+from dusangire.permissions import Scope
 from dusangire.testing.rig import until
 from dusangire_server.app import build_app
 from dusangire_server.testing import Shop

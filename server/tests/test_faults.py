@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from dusangire.access import Scope
+from dusangire.permissions import Scope
 from dusangire.testing.rig import serve
 from dusangire_server.limits import Limits
 from dusangire_server.testing import CREATE, Shop, open_shop

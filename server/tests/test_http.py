@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from dusangire.access import Scope
+from dusangire.permissions import Scope
 from dusangire_server.testing import CREATE, Shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

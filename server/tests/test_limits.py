@@ -5,7 +5,8 @@ import time
 import pytest
 from graphql import get_introspection_query, parse
 
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
+from dusangire.permissions import Scope
 from dusangire_server.documents import Documents, look_at
 from dusangire_server.limits import Limits, Rates, measure
 from dusangire_server.testing import CREATE

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from dusangire.access import OPERATOR, Scope
+from dusangire.access import OPERATOR
 from dusangire.database import fetch
 from dusangire.gateway import Environment
+from dusangire.permissions import Scope
 from dusangire.testing.fake import FakeConfig, FakeGateway, sign
 from dusangire.testing.rig import until
 from dusangire_server.testing import Shop, open_shop

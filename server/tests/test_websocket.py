@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from dusangire.access import Scope
+from dusangire.permissions import Scope
 from dusangire.testing.rig import serve, until
 from dusangire_server.limits import Limits
 from dusangire_server.testing import Shop, open_shop

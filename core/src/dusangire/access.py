@@ -6,44 +6,42 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from uuid import UUID, uuid4
 
 import orjson
 
 from dusangire.audit import AUDIT_COLUMNS, audit_values
 from dusangire.database import Row, fetch
-from dusangire.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from dusangire.errors import ConfirmationNeeded, Forbidden, Invalid, NotFound, Unauthenticated
 from dusangire.keyring import BadSignature, Keyring
+from dusangire.permissions import RULES, Permission, Role, Rule, Scope
 from dusangire.text import clean
 
-
-class Scope(StrEnum):
-    """What an API key may do. ADMIN may do everything that a key can."""
-
-    PAYMENTS_READ = "PAYMENTS_READ"
-    PAYMENTS_WRITE = "PAYMENTS_WRITE"
-    REFUNDS_REQUEST = "REFUNDS_REQUEST"
-    RECONCILIATION = "RECONCILIATION"
-    ADMIN = "ADMIN"
+# How long after a person typed their password or code they may do what needs it.
+CONFIRMED_FOR = 5 * 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Somebody who does something.
 
-    kind: `api_key`, `client` (the payer of one payment), `operator` (the command line), `system`.
+    kind: `api_key`, `client` (the payer of one payment), `staff` (a person with a session),
+        `operator` (the command line), `system`.
     payment_id: the one payment a client may see and pay.
+    staff_id: of a person; of an API key, whoever made it: what a key asks for, its maker asked for.
+    confirmed_at: when a person last showed that it is them; seconds since the epoch.
     expires_at: seconds since the epoch after which the token behind it is not valid.
-    idempotency_scope: callers with the same scope share their keys. All API keys of the merchant
-        do: a key that is rotated between a request and its repetition must not charge twice.
     """
 
     kind: str
     name: str
     scopes: frozenset[Scope] = frozenset()
+    role: Role | None = None
     payment_id: UUID | None = None
     key_id: UUID | None = None
+    staff_id: UUID | None = None
+    session_id: UUID | None = None
+    confirmed_at: float | None = None
     expires_at: float | None = None
 
     @property
@@ -52,26 +50,55 @@ class Actor:
 
     @property
     def idempotency_scope(self) -> str:
-        return f"client:{self.payment_id}" if self.kind == "client" else "merchant"
+        """Callers with the same scope share their keys.
 
-    def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-    def require(self, scope: Scope) -> None:
-        """Raises Forbidden."""
-        if not self.may(scope):
-            raise Forbidden(f"This needs an API key with the scope {scope}.")
-
-    def may_see(self, payment_id: UUID) -> bool:
-        return self.payment_id == payment_id or self.may(Scope.PAYMENTS_READ) or self.may_write
+        All API keys of the merchant do: a key that is rotated between a request and its repetition
+        must not charge twice.
+        """
+        match self.kind:
+            case "client":
+                return f"client:{self.payment_id}"
+            case "staff":
+                return f"staff:{self.staff_id}"
+        return "merchant"
 
     @property
-    def may_write(self) -> bool:
-        return self.may(Scope.PAYMENTS_WRITE)
+    def confirmed(self) -> bool:
+        return self.confirmed_at is not None and time.time() - self.confirmed_at < CONFIRMED_FOR
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the actor may do it at all; a person may have to confirm who they are first."""
+        rule = RULES[permission]
+        match self.kind:
+            case "staff":
+                return self.role is not None and self.role.rank >= rule.role.rank
+            case "api_key":
+                return bool(self.scopes & rule.scopes)
+            case "operator":
+                return rule.command_line
+        return self.kind == "system"
+
+    def require(self, permission: Permission) -> None:
+        """Raises Forbidden; ConfirmationNeeded for a person who may, once it is sure it is them."""
+        rule = RULES[permission]
+        if not self.may(permission):
+            raise Forbidden(_needed(self, rule))
+        if rule.fresh and self.kind == "staff" and not self.confirmed:
+            raise ConfirmationNeeded
+
+    def may_see(self, payment_id: UUID) -> bool:
+        return self.payment_id == payment_id or self.may(Permission.READ_PAYMENT)
 
 
-SYSTEM = Actor(kind="system", name="system", scopes=frozenset(Scope))
-OPERATOR = Actor(kind="operator", name="command line", scopes=frozenset(Scope))
+def _needed(actor: Actor, rule: Rule) -> str:
+    if actor.kind == "staff" or not rule.scopes:
+        return f"This needs a person with the role {rule.role}."
+    scopes = " or ".join(scope for scope in Scope if scope in rule.scopes - {Scope.ADMIN})
+    return f"This needs an API key with the scope {scopes or Scope.ADMIN}."
+
+
+SYSTEM = Actor(kind="system", name="system")
+OPERATOR = Actor(kind="operator", name="command line")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +128,7 @@ class ApiKey:
 
 async def create_api_key(actor: Actor, name: str, scopes: list[Scope]) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown this once. Raises Forbidden, Invalid."""
-    actor.require(Scope.ADMIN)
+    actor.require(Permission.MANAGE_KEYS)
     name = clean(name, "name", limit=100)
     if not scopes:
         raise Invalid("A key without any scope could do nothing.", field=["scopes"])
@@ -133,13 +160,13 @@ async def create_api_key(actor: Actor, name: str, scopes: list[Scope]) -> tuple[
 
 async def list_api_keys(actor: Actor) -> list[ApiKey]:
     """Every key, the newest first. Raises Forbidden."""
-    actor.require(Scope.ADMIN)
+    actor.require(Permission.READ_KEYS)
     return [ApiKey.of(row) for row in await fetch("SELECT * FROM api_key ORDER BY created_at DESC")]
 
 
 async def revoke_api_key(actor: Actor, key_id: UUID) -> ApiKey:
     """Ends a key; whoever uses it is out within five seconds. Raises Forbidden, NotFound."""
-    actor.require(Scope.ADMIN)
+    actor.require(Permission.MANAGE_KEYS)
     rows = await fetch(
         f"""WITH key AS (
             UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *

@@ -5,6 +5,7 @@ DusangireError
 │   ├── Invalid                 INVALID
 │   ├── NotFound                NOT_FOUND
 │   ├── Forbidden               FORBIDDEN
+│   │   └── ConfirmationNeeded  a person must type their password or code again
 │   ├── Conflict                CONFLICT
 │   ├── IdempotencyMismatch     IDEMPOTENCY_MISMATCH
 │   ├── InvalidAmount           INVALID_AMOUNT
@@ -102,6 +103,10 @@ class Forbidden(CallerError):
     """Your token does not allow this. Ask for a key with the right scope."""
 
     code = ErrorCode.FORBIDDEN
+
+
+class ConfirmationNeeded(Forbidden):
+    """Confirm that it is you first: call confirmIdentity with your password or code."""
 
 
 class Conflict(CallerError):

@@ -6,12 +6,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from dusangire import queries
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.core import Core
 from dusangire.cursors import read_position
 from dusangire.database import fetch
 from dusangire.errors import Invalid, NotFound
 from dusangire.gateways import Account
+from dusangire.permissions import Permission
 from dusangire.records import Payment
 from dusangire.tail import EVENT_COLUMNS, Behind, EventRecord, Subscription
 
@@ -26,7 +27,7 @@ async def missed(
     first: int = 100,
 ) -> list[EventRecord]:
     """Events after a cursor, in commit order. Raises Forbidden; Invalid for a strange cursor."""
-    actor.require(Scope.PAYMENTS_READ)
+    actor.require(Permission.READ_PAYMENTS)
     if not 1 <= first <= MAX_MISSED:
         raise Invalid(f"first must be between 1 and {MAX_MISSED}.", field=["first"])
     position = read_position(after) if after is not None else 0
@@ -66,7 +67,7 @@ async def watch(
     core: Core, actor: Actor, after: str | None = None, types: Sequence[str] | None = None
 ) -> AsyncGenerator[EventRecord, None]:
     """Every event from a cursor on; without one, from now on. Raises Unauthenticated."""
-    actor.require(Scope.PAYMENTS_READ)
+    actor.require(Permission.READ_PAYMENTS)
     position = read_position(after) if after is not None else core.tail.position
     subscription = core.tail.subscribe(actor)
     try:

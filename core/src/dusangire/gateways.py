@@ -16,7 +16,7 @@ import orjson
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.audit import AUDIT_COLUMNS, audit_values
 from dusangire.database import Row, fetch, spawn
 from dusangire.errors import (
@@ -35,6 +35,7 @@ from dusangire.history import Payers
 from dusangire.keyring import Keyring
 from dusangire.masking import HIDDEN
 from dusangire.money import Money, exponent
+from dusangire.permissions import Permission
 from dusangire.plugins import Capability, Plugin, Plugins
 from dusangire.settings import Settings
 from dusangire.text import clean
@@ -229,7 +230,7 @@ class Gateways:
 
         Raises Forbidden, Invalid, GatewayNotFound (no such plugin), GatewayConfiguration.
         """
-        actor.require(Scope.ADMIN)
+        actor.require(Permission.CONFIGURE_GATEWAYS)
         code, name = _code(code), clean(name, "name", limit=100)
         installed = self._plugin(plugin)
         if environment is not self.settings.environment:
@@ -307,7 +308,7 @@ class Gateways:
 
     async def test(self, actor: Actor, code: str) -> TestReport:
         """Tries a gateway without moving money. Raises Forbidden, GatewayNotFound."""
-        actor.require(Scope.ADMIN)
+        actor.require(Permission.CONFIGURE_GATEWAYS)
         account = await self.by_code(code)
         if account.plugin is None or account.gateway is None:
             return TestReport(

@@ -303,6 +303,216 @@ class ApiKey(Model):
     created_at = fields.DatetimeField(auto_now_add=True)
     last_used_at = fields.DatetimeField(null=True)
     revoked_at = fields.DatetimeField(null=True)
+    created_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, on_delete=fields.RESTRICT
+    )
 
     class Meta:
         table = "api_key"
+
+
+class Follower(Model):
+    """How far one that acts on events has come in the log."""
+
+    name = fields.CharField(max_length=100, primary_key=True)
+    position = fields.BigIntField(default=0)
+
+    class Meta:
+        table = "follower"
+
+
+class FollowerDebt(Model):
+    """An event that a follower could not act on yet. The follower itself went on."""
+
+    id = fields.UUIDField(primary_key=True)
+    follower = fields.TextField()
+    position = fields.BigIntField()
+    error = fields.TextField()
+    tries = fields.IntField(default=1)
+    next_try_at = fields.DatetimeField()
+
+    class Meta:
+        table = "follower_debt"
+
+
+class Staff(Model):
+    """Somebody who works with the system."""
+
+    id = fields.UUIDField(primary_key=True)
+    email = fields.TextField()
+    name = fields.TextField()
+    role = fields.TextField()
+    created_at = fields.DatetimeField(auto_now_add=True)
+    disabled_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "staff"
+
+
+class Refund(Model):
+    """Money to give back, from the request to its end. Amounts are minor units of `currency`.
+
+    by_hand: a person gives it back, since the gateway cannot. requested_by: the person behind it.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    reference = fields.TextField()
+    payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", on_delete=fields.RESTRICT
+    )
+    attempt: fields.ForeignKeyRelation[PaymentAttempt] = fields.ForeignKeyField(
+        "models.PaymentAttempt", on_delete=fields.RESTRICT
+    )
+    gateway: fields.ForeignKeyRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    version = fields.IntField(default=1)
+    status = fields.TextField(default="REQUESTED")
+    amount = fields.BigIntField()
+    currency = fields.TextField()
+    reason = fields.TextField()
+    digest = fields.TextField()
+    approvals_needed = fields.SmallIntField(default=1)
+    by_hand = fields.BooleanField()
+    requested_by_kind = fields.TextField()
+    requested_by_name = fields.TextField()
+    requested_by: fields.ForeignKeyNullableRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name="refunds_requested", on_delete=fields.RESTRICT
+    )
+    decided_by_kind = fields.TextField(null=True)
+    decided_by_name = fields.TextField(null=True)
+    decided_by: fields.ForeignKeyNullableRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name="refunds_decided", on_delete=fields.RESTRICT
+    )
+    decided_at = fields.DatetimeField(null=True)
+    gateway_reference = fields.TextField()
+    gateway_transaction_id = fields.TextField(null=True)
+    plugin_data = fields.JSONField[dict[str, object]](default=dict)
+    failure = fields.JSONField[dict[str, object] | None](null=True)
+    evidence = fields.TextField(null=True)
+    settled_by_name = fields.TextField(null=True)
+    correlation_id = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+    completed_at = fields.DatetimeField(null=True)
+    next_check_at = fields.DatetimeField(null=True)
+    lease_until = fields.DatetimeField(null=True)
+    asked_at = fields.DatetimeField(null=True)
+    sent_at = fields.DatetimeField(null=True)
+    checks = fields.IntField(default=0)
+    resend = fields.BooleanField(default=False)
+    not_found = fields.IntField(default=0)
+    not_found_since = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "refund"
+
+
+class RefundApproval(Model):
+    """One person's yes to a refund as they saw it."""
+
+    id = fields.UUIDField(primary_key=True)
+    refund: fields.ForeignKeyRelation[Refund] = fields.ForeignKeyField(
+        "models.Refund", on_delete=fields.RESTRICT
+    )
+    staff: fields.ForeignKeyRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", on_delete=fields.RESTRICT
+    )
+    digest = fields.TextField()
+    note = fields.TextField(null=True)
+    approved_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "refund_approval"
+
+
+class Merchant(Model):
+    """Whose name stands on invoices: one row."""
+
+    id = fields.SmallIntField(primary_key=True, default=1)
+    name = fields.TextField()
+    tin = fields.TextField(null=True)
+    address = fields.TextField(null=True)
+    phone = fields.TextField(null=True)
+    email = fields.TextField(null=True)
+    vat_registered = fields.BooleanField(default=False)
+    locale = fields.TextField(default="en")
+    footer = fields.TextField(null=True)
+    logo = fields.BinaryField(null=True)
+    logo_type = fields.TextField(null=True)
+    version = fields.IntField(default=1)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "merchant"
+
+
+class DocumentCounter(Model):
+    """The last number given in a series and year, such as INV-2026."""
+
+    name = fields.CharField(max_length=100, primary_key=True)
+    reached = fields.BigIntField(default=0)
+
+    class Meta:
+        table = "document_counter"
+
+
+class Invoice(Model):
+    """An invoice or a credit note. seller, buyer: copies of what was true when it was issued."""
+
+    id = fields.UUIDField(primary_key=True)
+    kind = fields.TextField()
+    status = fields.TextField(default="DRAFT")
+    version = fields.IntField(default=1)
+    series = fields.TextField()
+    year = fields.SmallIntField(null=True)
+    sequence = fields.BigIntField(null=True)
+    number = fields.TextField(null=True)
+    currency = fields.TextField()
+    net = fields.BigIntField()
+    tax = fields.BigIntField()
+    total = fields.BigIntField()
+    customer: fields.ForeignKeyNullableRelation[Customer] = fields.ForeignKeyField(
+        "models.Customer", null=True, on_delete=fields.RESTRICT
+    )
+    payment: fields.ForeignKeyNullableRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    refund: fields.ForeignKeyNullableRelation[Refund] = fields.ForeignKeyField(
+        "models.Refund", null=True, on_delete=fields.RESTRICT
+    )
+    original: fields.ForeignKeyNullableRelation["Invoice"] = fields.ForeignKeyField(
+        "models.Invoice", null=True, on_delete=fields.RESTRICT
+    )
+    seller = fields.JSONField[dict[str, object] | None](null=True)
+    buyer = fields.JSONField[dict[str, object] | None](null=True)
+    note = fields.TextField(null=True)
+    due_on = fields.DateField(null=True)
+    issued_at = fields.DatetimeField(null=True)
+    paid_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "invoice"
+
+
+class InvoiceLine(Model):
+    """quantity: thousandths; tax_rate: hundredths of a per cent; amounts: minor units, with tax."""
+
+    id = fields.UUIDField(primary_key=True)
+    invoice: fields.ForeignKeyRelation[Invoice] = fields.ForeignKeyField(
+        "models.Invoice", on_delete=fields.RESTRICT
+    )
+    place = fields.SmallIntField()
+    description = fields.TextField()
+    quantity = fields.BigIntField()
+    unit_price = fields.BigIntField()
+    tax_class = fields.TextField()
+    tax_rate = fields.IntField()
+    tax = fields.BigIntField()
+    total = fields.BigIntField()
+    item_code = fields.TextField(null=True)
+
+    class Meta:
+        table = "invoice_line"

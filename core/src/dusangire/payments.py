@@ -24,7 +24,6 @@ from dusangire.errors import (
     CallerError,
     Conflict,
     Expired,
-    Forbidden,
     GatewayRejected,
     IdempotencyMismatch,
     IllegalState,
@@ -58,6 +57,7 @@ from dusangire.lifecycle import (
     TransactionKind,
 )
 from dusangire.money import Money
+from dusangire.permissions import Permission
 from dusangire.phone import PhoneNumber
 from dusangire.plugins import Capability
 from dusangire.records import Payment
@@ -86,8 +86,7 @@ async def create_payment(core: Core, actor: Actor, request: CreatePayment) -> Do
     Raises CallerError: Forbidden, Invalid…, Gateway…, IdempotencyMismatch, Retryable. Nothing is
     stored then.
     """
-    if not actor.may_write:
-        raise Forbidden("Creating payments needs an API key with the scope PAYMENTS_WRITE.")
+    actor.require(Permission.WRITE_PAYMENTS)
     key = clean(request.idempotency_key, "idempotencyKey")
     try:
         plan = await _plan(core, request, key)
@@ -324,7 +323,7 @@ async def attempt_payment(core: Core, actor: Actor, request: AttemptPayment) -> 
     """
     key = clean(request.idempotency_key, "idempotencyKey")
     check_wait(request.wait_ms)
-    if not actor.may_write and actor.payment_id != request.payment_id:
+    if not actor.may(Permission.WRITE_PAYMENTS) and actor.payment_id != request.payment_id:
         raise NotFound(field=["paymentId"])
     try:
         return await _try_again(core, actor, request, key)
@@ -598,8 +597,7 @@ async def _load(payment_id: UUID) -> Payment:
 async def _writable(actor: Actor, payment_id: UUID) -> Payment:
     if not actor.may_see(payment_id):
         raise NotFound(field=["paymentId"])
-    if not actor.may_write:
-        raise Forbidden("This needs an API key with the scope PAYMENTS_WRITE.")
+    actor.require(Permission.WRITE_PAYMENTS)
     return await _load(payment_id)
 
 

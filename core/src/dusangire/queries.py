@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.core import Core
 from dusangire.cursors import make_cursor, read_cursor, read_position
 from dusangire.database import Row, fetch
@@ -16,6 +16,7 @@ from dusangire.errors import Invalid, InvalidPhone, NotFound
 from dusangire.gateway import FailureCode
 from dusangire.lifecycle import PaymentStatus
 from dusangire.money import exponent
+from dusangire.permissions import Permission
 from dusangire.phone import parse_phone
 from dusangire.records import Customer, Payment, PaymentAttempt, PaymentTransaction
 from dusangire.text import printable
@@ -93,7 +94,7 @@ async def payments(
     after: str | None = None,
 ) -> Page[Payment]:
     """A page of payments. Raises Forbidden; Invalid for a page size or cursor that is not ours."""
-    actor.require(Scope.PAYMENTS_READ)
+    actor.require(Permission.READ_PAYMENTS)
     column = "amount" if order.startswith("AMOUNT") else "created_at"
     descending = order.endswith("DESC")
     where = _Where()
@@ -111,7 +112,7 @@ async def payments(
 
 async def count_payments(core: Core, actor: Actor, wanted: PaymentFilter) -> int:
     """How many payments the filter lets through. Raises Forbidden."""
-    actor.require(Scope.PAYMENTS_READ)
+    actor.require(Permission.READ_PAYMENTS)
     where = _Where()
     _narrow(where, wanted)
     [row] = await fetch(f"SELECT count(*) AS n FROM payment {where.text}", *where.values)
@@ -141,7 +142,7 @@ async def transactions(
 
     Raises NotFound for a payer: how the merchant talks to a gateway is not theirs to read.
     """
-    if not (actor.may(Scope.PAYMENTS_READ) or actor.may_write):
+    if not actor.may(Permission.READ_EXCHANGES):
         raise NotFound
     start = read_position(after) if after is not None else 0
     rows = await fetch(

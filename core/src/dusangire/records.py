@@ -1,8 +1,9 @@
-"""Payments as they are read: immutable values made from rows."""
+"""What is read: immutable values made from rows, and from the copies that events carry."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -169,6 +170,185 @@ class PaymentTransaction:
             response=json_of(row["response"]),
             duration_ms=row["duration_ms"],
             notes=json_of(row["notes"]),
+            created_at=row["created_at"],
+        )
+
+
+class RefundStatus(StrEnum):
+    REQUESTED = "REQUESTED"
+    PROCESSING = "PROCESSING"
+    UNKNOWN = "UNKNOWN"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A person, an API key or the system, as it stands in a record."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundRequest:
+    """A refund as one version of it was.
+
+    by_hand: a person gives the money back, and says so with evidence.
+    requested_by_id: the person behind it, also behind an API key.
+    """
+
+    id: UUID
+    reference: str
+    payment_id: UUID
+    gateway_id: UUID
+    version: int
+    status: RefundStatus
+    amount: Money
+    reason: str
+    digest: str
+    approvals_needed: int
+    by_hand: bool
+    requested_by: Who
+    requested_by_id: UUID | None
+    decided_by: Who | None
+    decided_at: datetime | None
+    failure: Failure | None
+    evidence: str | None
+    settled_by_name: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row) -> "RefundRequest":
+        """From a row of `refund`."""
+        return cls._of({**row, "failure": json_of(row["failure"])})
+
+    @classmethod
+    def of_snapshot(cls, data: Mapping[str, Any]) -> "RefundRequest":
+        """From an event: the row as it was when the event was written."""
+        moments = ("decided_at", "created_at", "updated_at", "completed_at")
+        ids = ("id", "payment_id", "gateway_id", "requested_by_id")
+        return cls._of(
+            {
+                **data,
+                **{name: moment_of(data[name]) for name in moments},
+                **{name: UUID(data[name]) if data[name] else None for name in ids},
+            }
+        )
+
+    @classmethod
+    def _of(cls, row: Mapping[str, Any]) -> "RefundRequest":
+        decided = row["decided_by_kind"]
+        return cls(
+            id=row["id"],
+            reference=row["reference"],
+            payment_id=row["payment_id"],
+            gateway_id=row["gateway_id"],
+            version=row["version"],
+            status=RefundStatus(row["status"]),
+            amount=Money(row["amount"], row["currency"]),
+            reason=row["reason"],
+            digest=row["digest"],
+            approvals_needed=row["approvals_needed"],
+            by_hand=row["by_hand"],
+            requested_by=Who(row["requested_by_kind"], row["requested_by_name"]),
+            requested_by_id=row["requested_by_id"],
+            decided_by=Who(decided, row["decided_by_name"]) if decided else None,
+            decided_at=row["decided_at"],
+            failure=failure_of(row["failure"]),
+            evidence=row["evidence"],
+            settled_by_name=row["settled_by_name"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            completed_at=row["completed_at"],
+        )
+
+
+class InvoiceKind(StrEnum):
+    INVOICE = "INVOICE"
+    CREDIT_NOTE = "CREDIT_NOTE"
+
+
+class InvoiceStatus(StrEnum):
+    DRAFT = "DRAFT"
+    ISSUED = "ISSUED"
+    PAID = "PAID"
+    VOID = "VOID"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """An invoice or credit note as one version of it was. Its lines are read beside it.
+
+    number: given when it is issued, gapless within its series and year.
+    seller, buyer: copies of what was true when it was issued; None before.
+    """
+
+    id: UUID
+    kind: InvoiceKind
+    status: InvoiceStatus
+    version: int
+    number: str | None
+    net: Money
+    tax: Money
+    total: Money
+    customer_id: UUID | None
+    payment_id: UUID | None
+    refund_id: UUID | None
+    original_id: UUID | None
+    seller: Mapping[str, Any] | None
+    buyer: Mapping[str, Any] | None
+    note: str | None
+    due_on: date | None
+    issued_at: datetime | None
+    paid_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Row) -> "Invoice":
+        """From a row of `invoice`."""
+        return cls._of({**row, "seller": json_of(row["seller"]), "buyer": json_of(row["buyer"])})
+
+    @classmethod
+    def of_snapshot(cls, data: Mapping[str, Any]) -> "Invoice":
+        """From an event: the row as it was when the event was written."""
+        moments = ("issued_at", "paid_at", "created_at")
+        ids = ("id", "customer_id", "payment_id", "refund_id", "original_id")
+        return cls._of(
+            {
+                **data,
+                **{name: moment_of(data[name]) for name in moments},
+                **{name: UUID(data[name]) if data[name] else None for name in ids},
+                "due_on": date.fromisoformat(data["due_on"]) if data["due_on"] else None,
+            }
+        )
+
+    @classmethod
+    def _of(cls, row: Mapping[str, Any]) -> "Invoice":
+        currency = row["currency"]
+        return cls(
+            id=row["id"],
+            kind=InvoiceKind(row["kind"]),
+            status=InvoiceStatus(row["status"]),
+            version=row["version"],
+            number=row["number"],
+            net=Money(row["net"], currency),
+            tax=Money(row["tax"], currency),
+            total=Money(row["total"], currency),
+            customer_id=row["customer_id"],
+            payment_id=row["payment_id"],
+            refund_id=row["refund_id"],
+            original_id=row["original_id"],
+            seller=row["seller"],
+            buyer=row["buyer"],
+            note=row["note"],
+            due_on=row["due_on"],
+            issued_at=row["issued_at"],
+            paid_at=row["paid_at"],
             created_at=row["created_at"],
         )
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import orjson
 
 from dusangire import stored_methods
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.audit import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import fetch
 from dusangire.inbox import token_owner
 from dusangire.keyring import Keyring
+from dusangire.permissions import Permission
 from dusangire.records import json_of
 
 
@@ -43,7 +44,7 @@ async def rotate(core: Core, actor: Actor) -> Rotated:
 
     Raises Forbidden; CannotStart, naming a key that is missing.
     """
-    actor.require(Scope.ADMIN)
+    actor.require(Permission.ROTATE_SECRETS)
     rotated = Rotated(
         key=core.keyring.newest,
         gateways=await _gateways(core.keyring),

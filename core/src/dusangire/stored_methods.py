@@ -14,13 +14,14 @@ from uuid import UUID, uuid4
 import orjson
 import structlog
 
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.audit import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import Row, fetch
-from dusangire.errors import CannotStart, Forbidden, Invalid, NotFound
+from dusangire.errors import CannotStart, Invalid, NotFound
 from dusangire.gateway import Failed, FailureCode, NotSent, Succeeded
 from dusangire.gateways import Account
+from dusangire.permissions import Permission
 from dusangire.phone import PhoneNumber, mask_phone
 from dusangire.text import printable
 
@@ -102,7 +103,7 @@ SELECT {COLUMNS} FROM m"""
 
 async def of_customer(actor: Actor, customer: str) -> list[StoredMethod]:
     """What is kept of a customer, by the merchant's reference. Raises Forbidden."""
-    actor.require(Scope.PAYMENTS_READ)
+    actor.require(Permission.READ_PAYMENTS)
     if printable(customer) != customer:
         return []
     return [StoredMethod.of(row) for row in await fetch(_OF_REFERENCE, customer)]
@@ -121,8 +122,7 @@ async def remove(actor: Actor, method_id: UUID) -> StoredMethod:
 
     Doing it again changes nothing. Raises Forbidden, NotFound.
     """
-    if not actor.may_write:
-        raise Forbidden("This needs an API key with the scope PAYMENTS_WRITE.")
+    actor.require(Permission.WRITE_PAYMENTS)
     removed = await fetch(
         _REMOVE,
         method_id,

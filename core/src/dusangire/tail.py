@@ -19,7 +19,7 @@ from dusangire.cursors import position_cursor
 from dusangire.database import LOST, Row, fetch
 from dusangire.errors import Retryable, Unauthenticated
 from dusangire.health import Health
-from dusangire.records import Payment, json_of
+from dusangire.records import Invoice, Payment, RefundRequest, json_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +40,15 @@ class Behind(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One change. `payment` is the payment as that change left it, `health` the gateway's."""
+    """One change, with what it changed as the change left it. `health`: a gateway's."""
 
     position: int
     type: str
     occurred_at: datetime
     payment_id: UUID | None
     payment: Payment | None
+    refund: RefundRequest | None = None
+    invoice: Invoice | None = None
     gateway_id: UUID | None = None
     health: Health | None = None
 
@@ -61,12 +63,17 @@ class EventRecord:
     @classmethod
     def of(cls, row: Row) -> "EventRecord":
         data, told = json_of(row["data"]), row["type"] == HEALTH
+        # A refund's event carries its payment too, whose numbers it changed.
+        refund, invoice = data.get("refund"), data.get("invoice")
+        payment = data["payment"] if refund else data if row["payment_id"] else None
         return cls(
             position=row["position"],
             type=row["type"],
             occurred_at=row["occurred_at"],
             payment_id=row["payment_id"],
-            payment=Payment.of_snapshot(data) if row["payment_id"] else None,
+            payment=Payment.of_snapshot(payment) if payment else None,
+            refund=RefundRequest.of_snapshot(refund) if refund else None,
+            invoice=Invoice.of_snapshot(invoice) if invoice else None,
             gateway_id=UUID(data["gateway_id"]) if told else None,
             health=Health.of_snapshot(data["health"]) if told else None,
         )

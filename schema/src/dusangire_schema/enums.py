@@ -4,18 +4,20 @@ from enum import StrEnum
 
 import strawberry
 
-from dusangire.access import Scope
 from dusangire.breaker import BreakerState
 from dusangire.errors import ErrorCode
 from dusangire.gateway import Environment, FailureCode
 from dusangire.health import HealthStatus
 from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
+from dusangire.permissions import Role, Scope
 from dusangire.plugins import Capability
 from dusangire.queries import PaymentOrder
+from dusangire.records import InvoiceKind, InvoiceStatus, RefundStatus
 from dusangire.stored_methods import StoredMethodKind
 
 for words, name, description in (
     (Scope, "Scope", None),
+    (Role, "Role", None),
     (ErrorCode, "ErrorCode", None),
     (Environment, "Environment", None),
     (
@@ -45,6 +47,9 @@ for words, name, description in (
         ),
     ),
     (PaymentOrder, "PaymentOrder", None),
+    (RefundStatus, "RefundStatus", None),
+    (InvoiceKind, "InvoiceKind", None),
+    (InvoiceStatus, "InvoiceStatus", None),
     (
         StoredMethodKind,
         "StoredMethodKind",
@@ -59,39 +64,6 @@ class ReconciliationStatus(StrEnum):
     NOT_RECONCILED = "NOT_RECONCILED"
     MATCHED = "MATCHED"
     DISCREPANCY = "DISCREPANCY"
-
-
-@strawberry.enum
-class Role(StrEnum):
-    VIEWER = "VIEWER"
-    OPERATOR = "OPERATOR"
-    APPROVER = "APPROVER"
-    ADMIN = "ADMIN"
-
-
-@strawberry.enum
-class RefundStatus(StrEnum):
-    REQUESTED = "REQUESTED"
-    PROCESSING = "PROCESSING"
-    UNKNOWN = "UNKNOWN"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    REJECTED = "REJECTED"
-    CANCELLED = "CANCELLED"
-
-
-@strawberry.enum
-class InvoiceKind(StrEnum):
-    INVOICE = "INVOICE"
-    CREDIT_NOTE = "CREDIT_NOTE"
-
-
-@strawberry.enum
-class InvoiceStatus(StrEnum):
-    DRAFT = "DRAFT"
-    ISSUED = "ISSUED"
-    PAID = "PAID"
-    VOID = "VOID"
 
 
 @strawberry.enum

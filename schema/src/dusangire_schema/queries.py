@@ -7,6 +7,7 @@ import strawberry
 from dusangire import access, events, stored_methods
 from dusangire import queries as core
 from dusangire.errors import Invalid
+from dusangire.permissions import Permission
 from dusangire_schema import described
 from dusangire_schema.connections import PageInfo, page_info, page_size
 from dusangire_schema.context import Info
@@ -100,7 +101,7 @@ class Query:
     @strawberry.field
     def gateway_plugins(self, info: Info) -> list[GatewayPlugin]:
         context = info.context
-        context.actor.require(access.Scope.ADMIN)
+        context.actor.require(Permission.READ_GATEWAY_SETTINGS)
         installed = context.core.plugins.gateways
         return cast("list[GatewayPlugin]", [installed[name] for name in sorted(installed)])
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import strawberry
 
-from dusangire import access, codes, events, failures, gateway, health, queries, records, tail
-from dusangire.access import Scope
+from dusangire import codes, events, failures, gateway, health, queries, records, tail
 from dusangire.gateways import Account
 from dusangire.languages import in_language
+from dusangire.permissions import Permission, Scope
 from dusangire.plugins import Plugin
 from dusangire.stored_methods import StoredMethodKind
 from dusangire_schema import described
@@ -241,14 +241,22 @@ class Gateway:
         "and their last four characters."
     )
     def config(self, info: Info) -> JSON | None:
-        return JSON(self.shown_config) if info.context.actor.may(Scope.ADMIN) else None
+        return (
+            JSON(self.shown_config)
+            if info.context.actor.may(Permission.READ_GATEWAY_SETTINGS)
+            else None
+        )
 
     @described.field(
         "Staff only. Where the provider shall send its webhooks; "
         "null when nobody outside can reach us."
     )
     def webhook_url(self, info: Info) -> str | None:
-        return _account(self).webhook_url if info.context.actor.may(Scope.ADMIN) else None
+        return (
+            _account(self).webhook_url
+            if info.context.actor.may(Permission.READ_GATEWAY_SETTINGS)
+            else None
+        )
 
 
 @strawberry.type(description="An installed plugin: what can be configured.")
@@ -308,7 +316,7 @@ class Viewer:
     kind: str
     name: str
     role: Role | None
-    scopes: list[access.Scope]
+    scopes: list[Scope]
 
 
 @strawberry.type
@@ -316,7 +324,7 @@ class ApiKey:
     id: strawberry.ID
     name: str
     prefix: str
-    scopes: list[access.Scope]
+    scopes: list[Scope]
     created_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None

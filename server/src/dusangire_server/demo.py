@@ -15,7 +15,7 @@ import orjson
 from starlette.types import ASGIApp
 
 from dusangire import payments, queries
-from dusangire.access import OPERATOR, Scope, create_api_key
+from dusangire.access import OPERATOR, create_api_key
 from dusangire.core import Core, open_core
 from dusangire.cursors import position_cursor
 from dusangire.database import migrate
@@ -23,6 +23,7 @@ from dusangire.errors import CannotStart, GatewayNotFound, Unauthenticated
 from dusangire.gateways import Account
 from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.lifecycle import PaymentStatus
+from dusangire.permissions import Scope
 from dusangire.plugins import Capability, Plugin
 from dusangire.records import Payment
 from dusangire.settings import Settings

@@ -16,10 +16,11 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, OperationType, execute, subscribe
 from strawberry.execution import optimized_is_awaitable
 
-from dusangire.access import Actor, Scope
+from dusangire.access import Actor
 from dusangire.core import Core
 from dusangire.errors import Retryable, Unauthenticated
 from dusangire.intake import MAX_WAIT_MS
+from dusangire.permissions import Permission
 from dusangire_schema import Context, PlainExecutor, executable, plans
 from dusangire_schema.errors import formatted, masked, shown
 from dusangire_server.documents import Document, Documents, Operation
@@ -168,7 +169,7 @@ class GraphQL:
             raise Refused(429, "RATE_LIMITED", "Too many requests. Try again in a second.")
 
     def _may_introspect(self, actor: Actor) -> bool:
-        return not self.core.settings.live or actor.may(Scope.ADMIN)
+        return not self.core.settings.live or actor.may(Permission.READ_GATEWAY_SETTINGS)
 
     # ── execution ────────────────────────────────────────────────────────────────────────────────
 

@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 import dusangire
 from dusangire import codes
-from dusangire.access import Scope
 from dusangire.database import fetch
 from dusangire.errors import Retryable
 from dusangire.health import load as load_health
+from dusangire.permissions import Permission
 from dusangire_server.graphql import GraphQL, Refused
 from dusangire_server.metrics import CONTENT_TYPE
 
@@ -48,7 +48,7 @@ class Status:
             caller = await self.graphql.caller(request.headers.get("authorization", ""))
         except Refused as refused:
             return JSONResponse(refused.answer, refused.status)
-        if not caller.actor.may(Scope.ADMIN):
+        if not caller.actor.may(Permission.READ_METRICS):
             return JSONResponse({"status": "this needs an API key with the scope ADMIN"}, 403)
         await self._look_at_gateways()
         return Response(self.graphql.metrics.text(), media_type=CONTENT_TYPE)

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from dusangire.access import OPERATOR, Scope, create_api_key
+from dusangire.access import OPERATOR, create_api_key
 from dusangire.core import Core, open_core
 from dusangire.gateway import Environment
+from dusangire.permissions import Scope
 from dusangire.settings import Settings
 from dusangire.testing.database import fresh_database
 from dusangire.testing.fake import FakeGateway

@@ -12,11 +12,12 @@ from uuid import UUID
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from dusangire import attempts, health, inbox, payments, probing, sequencer
+from dusangire import attempts, followers, health, inbox, payments, probing, sequencer
 from dusangire.attempts import Work
 from dusangire.core import Core
 from dusangire.database import spawn
 from dusangire.errors import Retryable
+from dusangire.followers import Follower
 from dusangire.gateways import Account
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,10 @@ POLL = 0.5
 EXPIRY_POLL = 5.0
 # How often it is looked at whose turn it is to measure: a probe of one small table.
 HEALTH_POLL = 2.0
+FOLLOW_POLL = 0.25
+
+# What follows from a change.
+FOLLOWERS: tuple[Follower, ...] = ()
 
 
 async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
@@ -36,6 +41,7 @@ async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
         tasks.create_task(_every(core, POLL, lambda: _webhooks(core, min(concurrency, 8))))
         tasks.create_task(_every(core, POLL, _Attempts(core, concurrency).start_due))
         tasks.create_task(_every(core, EXPIRY_POLL, lambda: payments.expire_due(core)))
+        tasks.create_task(_every(core, FOLLOW_POLL, lambda: followers.follow(core, FOLLOWERS)))
         tasks.create_task(_calmly(core, POLL, lambda: probing.probe_due(core)))
         tasks.create_task(_calmly(core, HEALTH_POLL, lambda: health.measure(core)))
 

@@ -5,16 +5,10 @@ from uuid import UUID
 
 import typer
 
-from dusangire.access import (
-    OPERATOR,
-    ApiKey,
-    Scope,
-    create_api_key,
-    list_api_keys,
-    revoke_api_key,
-)
+from dusangire.access import OPERATOR, ApiKey, create_api_key, list_api_keys, revoke_api_key
 from dusangire.core import Core
 from dusangire.errors import NotFound
+from dusangire.permissions import Scope
 from dusangire_server.cli.output import AsJson, put_json, put_table, say, to_json
 from dusangire_server.cli.session import run
 
