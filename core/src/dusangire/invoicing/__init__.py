@@ -1,0 +1,1 @@
+"""Invoices and credit notes: numbers, tax, the merchant's name, and how they look."""
