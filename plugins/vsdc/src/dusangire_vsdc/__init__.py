@@ -1,1 +1,1 @@
-"""Fiscal receipts by a VSDC."""
+"""Fiscal receipts of Rwanda (RRA EBM 2.1), signed by a VSDC."""
