@@ -1,0 +1,1 @@
+"""What we tell merchants: their endpoints, and each delivery until it arrived."""
