@@ -1,0 +1,1 @@
+"""What we tell people: the notices, their words, and each message until it left."""
