@@ -1,0 +1,129 @@
+"""dusangire audit"""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from dusangire.audit import proof
+from dusangire.audit.entries import Head
+from dusangire.audit.proof import Verdict
+from dusangire.audit.sealing import head_line
+from dusangire.core import Core
+from dusangire.errors import Invalid, NotFound
+from dusangire_server.cli.output import AsJson, progress, put_json, say, to_json
+from dusangire_server.cli.session import run
+
+app = typer.Typer()
+
+# Longer than this no entry waits while a worker runs.
+_PATIENCE = 60.0
+
+
+@app.command()
+def verify(
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Check this file alone, without a database."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD",
+            help="What `audit head` said before, 12:5f3a…, or a file with such lines: "
+            "entries deleted from the end are noticed.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether every entry is as it was written: each one that is not is named. Exits with 1."""
+    kept = proof.read_kept(head) if head is not None else []
+    begun = time.monotonic()
+    with progress("Going through the log …"):
+        verdict = _of_file(export, kept) if export else _of_database(kept)
+    if as_json:
+        put_json({"sound": verdict.sound, **to_json(verdict)})
+    else:
+        _tell(verdict, time.monotonic() - begun, kept=len(kept))
+    if not verdict.sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write; - for stdout.")],
+) -> None:
+    """Every sealed entry as JSON Lines, and the head as the last line."""
+
+    async def work(_core: Core, url: str) -> Head | None:
+        if str(file) == "-":
+            return await proof.export(url, sys.stdout.buffer)
+        with _opened(file) as out:
+            return await proof.export(url, out)
+
+    last = run(work)
+    say(f"The head is {last}." if last else "No entry is sealed yet.")
+
+
+@app.command()
+def head(as_json: AsJson = False) -> None:
+    """The last entry's sequence and hash. Kept elsewhere, they prove all entries before."""
+
+    async def work(_core: Core, url: str) -> Head | None:
+        return await proof.read_head(url)
+
+    last = run(work)
+    if last is None:
+        raise NotFound("No entry is sealed yet: a worker does it, `dusangire worker`.")
+    if as_json:
+        put_json(head_line(last, datetime.now(UTC)), one_line=True)
+    else:
+        typer.echo(str(last))
+
+
+def _of_file(path: Path, kept: list[Head]) -> Verdict:
+    try:
+        with path.open("rb") as lines:
+            return proof.verify_export(lines, kept)
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _of_database(kept: list[Head]) -> Verdict:
+    async def work(_core: Core, url: str) -> Verdict:
+        return await proof.verify_database(url, kept)
+
+    return run(work)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        # Who did what is not for every account of the machine.
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as error:
+        raise Invalid(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _tell(verdict: Verdict, seconds: float, *, kept: int) -> None:
+    for problem in verdict.problems:
+        where = f"entry {problem.sequence}: " if problem.sequence is not None else ""
+        typer.echo(f"{where}{problem.what}")
+    if verdict.more_problems:
+        typer.echo(f"… and {verdict.more_problems} more")
+    if verdict.waiting and verdict.waiting_since is not None:
+        age = (datetime.now(UTC) - verdict.waiting_since).total_seconds()
+        late = " Is a worker running?" if age > _PATIENCE else ""
+        say(f"{verdict.waiting} entries are not sealed yet.{late}")
+    say(f"{verdict.entries} entries checked in {seconds:.1f} s.")
+    if not verdict.sound:
+        say("The log is NOT as it was written.")
+    elif verdict.head is None:
+        say("The log is empty.")
+    else:
+        say(f"The log is as it was written. Its head is {verdict.head}.")
+        if not kept:
+            say("Whether entries are missing at its end, only a head kept elsewhere tells: --head.")
