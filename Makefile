@@ -46,7 +46,7 @@ fmt: $(INSTALLED)  ## format, and repair what ruff can
 docs: $(INSTALLED)  ## write the tables in the docs anew
 	@$(BIN)/python scripts/docs.py
 
-chaos: $(INSTALLED)  ## ten runs of 200 payments with kill -9 and a faulty line; CHAOS_ARGS="…" chooses
+chaos: $(INSTALLED)  ## ten runs of 200 payments and refunds, kill -9, a faulty line; CHAOS_ARGS="…" chooses
 	@$(BIN)/python -m tests.harness $(CHAOS_ARGS)
 
 bench: $(INSTALLED)  ## the benchmarks; BENCH_ARGS="…" chooses

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from plugins.card.tests.conftest import Bench
-from tests.test_no_card_numbers import everything_kept
+from tests.harness.kept import everything_kept
 
 from dusangire.access import OPERATOR
 from dusangire.errors import GatewayConfiguration

@@ -6,24 +6,22 @@ table is looked through, every column of every row, and every line of the log.
 
 import io
 import json
-import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import structlog
 from plugins.card.tests.test_wire import CHARGE
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from tests.harness.kept import everything_kept, logged
 
 from dusangire.access import OPERATOR
-from dusangire.database import fetch
 from dusangire.gateway import Environment
-from dusangire.masking import has_card_number, mask_log
+from dusangire.masking import has_card_number
 from dusangire.testing.rig import serve, until
 from dusangire_card.flutterwave.mapping import card_label
 from dusangire_server.testing import Shop, open_shop
@@ -97,26 +95,8 @@ def said(data: object, message: str) -> Response:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Everything that is logged, by us as the server does it, and by libraries."""
-    out, before = io.StringIO(), structlog.get_config()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.format_exc_info,
-            mask_log,
-            structlog.processors.JSONRenderer(default=str),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=False,
-    )
-    handler = logging.StreamHandler(out)
-    # As the server has it: libraries are heard from here on.
-    handler.setLevel(logging.WARNING)
-    logging.getLogger().addHandler(handler)
-    yield out
-    logging.getLogger().removeHandler(handler)
-    structlog.configure(**before)
+    with logged() as out:
+        yield out
 
 
 @pytest.fixture
@@ -143,25 +123,6 @@ async def shop(provider: LeakyProvider, log: io.StringIO) -> AsyncIterator[Shop]
             },
         )
         yield shop
-
-
-async def everything_kept() -> dict[str, str]:
-    """The text of every row, by table."""
-    tables = await fetch(
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
-        "AND relnamespace = 'public'::regnamespace"
-    )
-    kept = {}
-    for table in tables:
-        rows = await fetch(f'SELECT * FROM "{table["relname"]}"')
-        values = [value for row in rows for value in dict(row).values()]
-        kept[table["relname"]] = "\n".join(
-            bytes(value).decode("utf-8", "replace")
-            if isinstance(value, bytes | memoryview)
-            else str(value)
-            for value in values
-        )
-    return kept
 
 
 async def assert_no_card_number(log: io.StringIO) -> None:

@@ -31,6 +31,9 @@ def main() -> None:
     print(
         f"{len(reports)} runs: {sum(r.charges.total() for r in reports)} charges, "
         f"{sum(r.double for r in reports)} double, {sum(r.lost for r in reports)} lost, "
+        f"{sum(r.refunds['at_providers'] for r in reports)} refunds, "
+        f"{sum(r.refunds_double for r in reports)} twice or unasked, "
+        f"{sum(r.refunds_lost for r in reports)} lost, "
         f"{sum(r.lost_webhooks for r in reports)} lost webhooks, "
         f"{sum(len(r.violations) for r in reports)} violations; logs in {folder}"
     )

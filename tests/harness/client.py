@@ -14,6 +14,7 @@ PAYMENT = """
 fragment P on Payment {
   id reference version status description
   amount { amount currency } captured { amount currency }
+  refunded { amount currency } refundable { amount currency }
   needsAttention failure { code gatewayCode message }
   createdAt expiresAt
 }
@@ -22,6 +23,12 @@ fragment A on Payment {
   attempts { number status gatewayReference gatewayTransactionId gateway { code } failure { code } }
 }
 """
+# A refund wherever it is told of.
+REFUND = (
+    "{ id reference version status reason digest byHand approvalsNeeded "
+    "amount { amount currency } requestedBy { kind name } approvals { by { kind name } } "
+    "payment { id reference } }"
+)
 CREATE = (
     "mutation($input: CreatePaymentInput!) { answer: createPayment(input: $input) "
     "{ payment { ...P } clientToken replayed userErrors { code message field } } }"
@@ -48,23 +55,53 @@ SAVE_GATEWAY = (
 )
 GATEWAYS = "{ gateways { code } }"
 ONE = "query($id: ID!) { payment(id: $id) { ...P ...A } }"
+# With all that goes back of it, as one moment showed it.
+ONE_WITH_REFUNDS = (
+    "query($id: ID!) { payment(id: $id) { ...P refunds { id status amount { amount } } } }"
+)
 MANY = (
     "query($after: String) { payments(first: 100, after: $after, orderBy: CREATED_ASC) "
     "{ edges { node { ...P ...A } } pageInfo { hasNextPage endCursor } } }"
 )
+REFUNDS = (
+    "query($after: String) { refunds(first: 100, after: $after) "
+    f"{{ edges {{ node {REFUND} }} pageInfo {{ hasNextPage endCursor }} }} }}"
+)
+INVOICES = (
+    "query($after: String) { invoices(first: 100, after: $after) { edges { node { id version "
+    "number kind status issuedAt total { amount currency } payment { id } refund { id } } } "
+    "pageInfo { hasNextPage endCursor } } }"
+)
 # Gateways have events too, which are about no payment.
 OF_PAYMENTS = json.dumps(
     [
-        f"payment.{word}"
-        for word in (
-            "created", "updated", "pending", "succeeded", "partially_refunded", "refunded",
-            "failed", "expired", "cancelled",
-        )
+        *(
+            f"payment.{word}"
+            for word in (
+                "created", "updated", "pending", "succeeded", "partially_refunded", "refunded",
+                "failed", "expired", "cancelled",
+            )
+        ),
+        *(
+            f"refund.{word}"
+            for word in (
+                "requested", "approved", "rejected", "processing", "unknown", "succeeded",
+                "failed", "cancelled",
+            )
+        ),
     ]
 )  # fmt: skip
+OF_INVOICES = json.dumps([f"invoice.{word}" for word in ("drafted", "issued", "paid", "voided")])
+EVENT = (
+    "{ cursor type occurredAt payment { ...P } "
+    "refund { id reference version status amount { amount currency } } }"
+)
 MISSED = (
-    f"query($after: String) {{ events(first: 100, after: $after, types: {OF_PAYMENTS}) "
-    "{ cursor type occurredAt payment { ...P } } }"
+    f"query($after: String) {{ events(first: 100, after: $after, types: {OF_PAYMENTS}) {EVENT} }}"
+)
+MISSED_OF_INVOICES = (
+    f"query($after: String) {{ events(first: 100, after: $after, types: {OF_INVOICES}) "
+    "{ cursor type occurredAt invoice { id version number kind status } } }"
 )
 TRANSACTIONS = (
     "query($id: ID!, $after: String) { payment(id: $id) { transactions(first: 100, after: $after) "
@@ -73,7 +110,7 @@ TRANSACTIONS = (
 )
 
 # The caller is told to try again: nothing is certain yet.
-_TRY_AGAIN = frozenset({"RETRYABLE", "GATEWAY_UNAVAILABLE"})
+TRY_AGAIN = frozenset({"RETRYABLE", "GATEWAY_UNAVAILABLE"})
 
 
 class Refused(Exception):
@@ -224,23 +261,42 @@ class Merchant:
 
     async def payments(self) -> list[dict[str, Any]]:
         """All of them, the oldest first."""
+        return await self._pages("payments", MANY)
+
+    async def refunds(self) -> list[dict[str, Any]]:
+        """All of them, the newest first."""
+        return await self._pages("refunds", REFUNDS)
+
+    async def invoices(self) -> list[dict[str, Any]]:
+        """Invoices and credit notes, the newest first."""
+        return await self._pages("invoices", INVOICES)
+
+    async def events(self, after: str | None = None) -> list[dict[str, Any]]:
+        """All about payments and refunds since `after`, in commit order."""
+        return await self._events(MISSED, after)
+
+    async def invoice_events(self) -> list[dict[str, Any]]:
+        """All about invoices and credit notes, in commit order."""
+        return await self._events(MISSED_OF_INVOICES)
+
+    async def _events(self, document: str, after: str | None = None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            cursor = found[-1]["cursor"] if found else after
+            page = (await self.ask(document, after=cursor))["events"]
+            found += page
+            if len(page) < 100:
+                return found
+
+    async def _pages(self, field: str, document: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            page = (await self.ask(MANY, after=after))["payments"]
+            page = (await self.ask(document, after=after))[field]
             found += [edge["node"] for edge in page["edges"]]
             if not page["pageInfo"]["hasNextPage"]:
                 return found
             after = page["pageInfo"]["endCursor"]
-
-    async def events(self, after: str | None = None) -> list[dict[str, Any]]:
-        """All since `after`, in commit order."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = (await self.ask(MISSED, after=found[-1]["cursor"] if found else after))["events"]
-            found += page
-            if len(page) < 100:
-                return found
 
     async def transactions(self, payment_id: str) -> list[dict[str, Any]]:
         """The log of a payment, the oldest first."""
@@ -292,12 +348,12 @@ class Merchant:
 
     async def ask_once(self, document: str, **variables: Any) -> dict[str, Any]:
         """One request. Raises NoAnswer when trying again is right, Refused otherwise."""
-        url = f"{self._random.choice(self.addresses)}/graphql"
+        address = self._random.choice(self.addresses)
         try:
             response = await self.http.post(
-                url,
+                f"{address}/graphql",
                 json={"query": with_fragments(document), "variables": variables},
-                headers={"Authorization": f"Bearer {self.token}"},
+                headers=self._headers(address),
             )
         except httpx.HTTPError as error:
             raise NoAnswer(repr(error)) from error
@@ -309,9 +365,13 @@ class Merchant:
             raise Refused(f"HTTP {response.status_code}: {response.text[:300]}") from error
         if errors := body.get("errors"):
             codes = {error.get("extensions", {}).get("code") for error in errors}
-            raise (NoAnswer if codes <= _TRY_AGAIN else Refused)(str(errors))
+            raise (NoAnswer if codes <= TRY_AGAIN else Refused)(str(errors))
         data: dict[str, Any] = body["data"]
         return data
+
+    def _headers(self, _address: str) -> dict[str, str]:
+        """Who we are."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     async def _insist(
         self, operation: str, document: str, key: str, charge: str, values: Mapping[str, Any]
@@ -353,7 +413,7 @@ def _answer(payload: Mapping[str, Any]) -> Answer:
 
 
 def _said(operation: str, key: str, charge: str, answer: Answer | None, seconds: float) -> Said:
-    if answer is None or (answer.codes and set(answer.codes) <= _TRY_AGAIN):
+    if answer is None or (answer.codes and set(answer.codes) <= TRY_AGAIN):
         result = "info"
     else:
         result = "fail" if answer.codes else "ok"

@@ -2,23 +2,21 @@
 
 Each judge compares what the provider knows, what clients were told and what we answer now, and
 says in words what does not agree. The numbers are those of the catalogue of invariants: I1 to I6,
-I9 to I12, I17, I19 and I20; those left out are about refunds, invoices and books.
+I9 to I12, I17, I19 and I20; `after_sale` has those about refunds, invoices, webhooks to the
+merchant and the audit. Those left out are about books and bank statements.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
-from tests.harness.browser import Shown
-from tests.harness.client import Said
-from tests.harness.simulator import Truth
+from tests.harness import after_sale
+from tests.harness.known import PAID, Evidence, Judge
 
 # Where nobody but a person can tell what happened.
 _BY_HAND = frozenset({"cod", "bank"})
-TERMINAL = frozenset({"SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"})
+TERMINAL = PAID | {"FAILED", "EXPIRED", "CANCELLED"}
 # Written down here once more, from the published picture and not from the code that it judges.
 MOVES: Mapping[str, frozenset[str]] = {
     "CREATED": frozenset({"PENDING", "SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"}),
@@ -26,71 +24,10 @@ MOVES: Mapping[str, frozenset[str]] = {
     "FAILED": frozenset({"PENDING", "EXPIRED", "CANCELLED", "SUCCEEDED"}),
     "EXPIRED": frozenset({"SUCCEEDED"}),
     "CANCELLED": frozenset({"SUCCEEDED"}),
-    "SUCCEEDED": frozenset(),
+    "SUCCEEDED": frozenset({"PARTIALLY_REFUNDED", "REFUNDED"}),
+    "PARTIALLY_REFUNDED": frozenset({"REFUNDED"}),
+    "REFUNDED": frozenset(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What one subscriber saw, in its order. payment_id None: it watched everything."""
-
-    payment_id: str | None
-    events: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A webhook in our inbox."""
-
-    body: str
-    times: int
-    status: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known after a run.
-
-    payments, events: our answers over GraphQL. inbox, sessions: read from the database.
-    observed: versions and states of payments read while the run went on.
-    shown: what payers saw on our page when they came back.
-    logs: what processes wrote, by name. seen: other text that people or programs get to see.
-    secrets: what must not be in either; private: what must not be in logs.
-    """
-
-    truth: Truth
-    history: Sequence[Said]
-    payments: Sequence[dict[str, Any]]
-    events: Sequence[dict[str, Any]]
-    inbox: Sequence[Stored] = ()
-    watched: Sequence[Watched] = ()
-    observed: Sequence[tuple[str, int, str]] = ()
-    shown: Sequence[Shown] = ()
-    sessions: Mapping[str, int] = field(default_factory=dict)
-    logs: Mapping[str, str] = field(default_factory=dict)
-    seen: Mapping[str, str] = field(default_factory=dict)
-    secrets: Sequence[str] = ()
-    private: Sequence[str] = ()
-
-    @cached_property
-    def by_id(self) -> dict[str, dict[str, Any]]:
-        return {payment["id"]: payment for payment in self.payments}
-
-    @cached_property
-    def succeeded(self) -> set[str]:
-        """References whose money moved at the provider."""
-        return {one["reference"] for one in self.truth.transactions if one["moves"]}
-
-    @cached_property
-    def events_of(self) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for event in self.events:
-            if event["payment"] is not None:
-                found[event["payment"]["id"]].append(event)
-        return found
-
-
-Judge: TypeAlias = Callable[[Evidence], Iterator[str]]
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -126,7 +63,7 @@ def charges_are_known(evidence: Evidence) -> Iterator[str]:
         # A second gateway at the same provider is called mtn-2, or the like.
         if attempt["gateway"]["code"].partition("-")[0] != one["gateway"]:
             yield f"{one['reference']} was paid at {one['gateway']}, and is of {attempt['gateway']}"
-        if attempt["status"] != "SUCCEEDED" or payment["status"] != "SUCCEEDED":
+        if attempt["status"] != "SUCCEEDED" or payment["status"] not in PAID:
             yield (
                 f"LOST: {payment['reference']} is {payment['status']}, its attempt "
                 f"{attempt['status']}, and {one['reference']} was paid"
@@ -141,7 +78,7 @@ def successes_were_paid(evidence: Evidence) -> Iterator[str]:
     confirmed = {s.payment_id for s in evidence.history if s.operation == "confirmPayment"}
     for payment in evidence.payments:
         paid = [a for a in payment["attempts"] if a["status"] == "SUCCEEDED"]
-        if (payment["status"] == "SUCCEEDED") != bool(paid):
+        if (payment["status"] in PAID) != bool(paid):
             yield f"{payment['reference']} is {payment['status']}, {len(paid)} attempts succeeded"
         for attempt in paid:
             by_hand = attempt["gateway"]["code"] in _BY_HAND and payment["id"] in confirmed
@@ -156,7 +93,7 @@ def pages_tell_the_truth(evidence: Evidence) -> Iterator[str]:
         payment = by_reference.get(shown.reference)
         if payment is None or shown.state not in {"paid", "waiting", "unpaid"}:
             yield f"the page of {shown.reference} showed {shown.state}"
-        elif shown.state == "paid" and payment["status"] != "SUCCEEDED":
+        elif shown.state == "paid" and payment["status"] not in PAID:
             yield f"the page of {shown.reference} said paid, and it is {payment['status']}"
 
 
@@ -184,7 +121,7 @@ def answers_hold(evidence: Evidence) -> Iterator[str]:
 def acknowledged_webhooks_are_kept(evidence: Evidence) -> Iterator[str]:
     """I5: what was answered with 2xx is in the inbox, and worked on."""
     acknowledged: Counter[str] = Counter()
-    for one in evidence.truth.transactions:
+    for one in (*evidence.truth.transactions, *evidence.truth.refunds):
         for delivery in one["webhooks"]:
             if delivery["status"] is not None and 200 <= delivery["status"] < 300:
                 acknowledged[delivery["body"]] += 1
@@ -279,6 +216,11 @@ def secrets_stay_secret(evidence: Evidence) -> Iterator[str]:
     for texts, forbidden in (
         (evidence.logs, [*evidence.secrets, *evidence.private]),
         (evidence.seen, evidence.secrets),
+        # Merchants' servers are told of no payer.
+        (
+            {"webhooks": "\n".join(told.body for told in evidence.told or ())},
+            [*evidence.secrets, *evidence.private],
+        ),
     ):
         for name, text in texts.items():
             for secret in forbidden:
@@ -331,4 +273,5 @@ JUDGES: Mapping[str, Judge] = {
     "I19": secrets_stay_secret,
     "I20": nothing_is_left_behind,
     "errors": no_unexpected_errors,
+    **after_sale.JUDGES,
 }

@@ -18,15 +18,22 @@ from dusangire.gateway import JSON
 class Truth:
     """Every request to move money that reached a provider, and how often its money moved.
 
-    Each has the code of its gateway in `gateway`, and in `message` what the payer was charged for.
+    transactions: from payers. Each has the code of its gateway in `gateway`, and in `message` what
+        the payer was charged for.
+    refunds: back to them; `original` is the reference of what they were charged.
     """
 
     transactions: list[dict[str, Any]]
+    refunds: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, parts: Iterable["Truth"]) -> "Truth":
         """What all providers know together."""
-        return cls([one for part in parts for one in part.transactions])
+        known = list(parts)
+        return cls(
+            [one for part in known for one in part.transactions],
+            [one for part in known for one in part.refunds],
+        )
 
     @property
     def by_reference(self) -> dict[str, dict[str, Any]]:
@@ -78,8 +85,14 @@ class Simulator:
     async def truth(self) -> Truth:
         told = (await self._call("GET", "truth"))["transactions"]
         code, charge_of = self.provider.code, self.provider.charge_of
+        told = [{**one, "gateway": code} for one in told]
         return Truth(
-            [{**one, "gateway": code, "message": charge_of(one["message"])} for one in told]
+            [
+                {**one, "message": charge_of(one["message"])}
+                for one in told
+                if one["kind"] != "refund"
+            ],
+            [one for one in told if one["kind"] == "refund"],
         )
 
     async def faults(self, **faults: JSON) -> None:
