@@ -1,10 +1,11 @@
 """However refunds race, get lost or are cut short: no more goes back than came, and none twice."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 
 from dusangire import hookimpl, refund_work
 from dusangire.access import Actor
+from dusangire.core import Core
 from dusangire.database import fetch
-from dusangire.errors import CallerError, RefundExceedsCaptured
+from dusangire.errors import CallerError, IllegalState, RefundExceedsCaptured
 from dusangire.gateway import (
     Failed,
     FailureCode,
@@ -36,6 +38,7 @@ from dusangire.gateway import (
 from dusangire.permissions import Role
 from dusangire.records import RefundRequest, RefundStatus
 from dusangire.refund_lifecycle import REFUND_MOVES, RESERVING, RefundChange
+from dusangire.refund_work import RefundWork
 from dusangire.testing.database import fresh_database
 
 
@@ -267,6 +270,51 @@ async def test_a_late_answer_of_who_was_given_up_still_counts(shop: RefundShop) 
     payment = await shop.payment(payment_id)
     assert (payment["reserved"], payment["refunded"]) == (0, 5000)
     assert payment["needs_attention"] == "[]"
+
+
+async def test_nobody_settles_a_refund_while_it_is_sent_again(tmp_path: Path, url: str) -> None:
+    gateway = Refunder(repeatable=True)
+    async with open_refund_shop(tmp_path, url, gateway=gateway) as shop:
+        payment_id = await shop.pay()
+        refund, approver = await shop.approved(payment_id), await shop.hire()
+
+        async def meanwhile(sent: Refund) -> Outcome:
+            with pytest.raises(IllegalState, match="being sent"):
+                await shop.settle(refund, approver, succeeded=False)
+            with pytest.raises(RefundExceedsCaptured):
+                await shop.ask_back(payment_id)
+            return given_back(sent)
+
+        gateway.answers("refund", Unknown(cause="lost"), meanwhile)
+        gateway.answers("check_of_refund", NotSent(cause="not known"))
+        for _ in range(6):
+            await shop.give_back()
+            shop.clock.forward(minutes=1)
+
+        row, payment = await shop.refund_row(refund.id), await shop.payment(payment_id)
+        assert (row["status"], row["sends"]) == ("SUCCEEDED", 2)
+        assert (payment["reserved"], payment["refunded"]) == (0, 5000)
+
+
+async def test_who_was_stopped_for_minutes_sends_nothing_any_more(
+    shop: RefundShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refund = await shop.approved(await shop.pay())
+    write_ahead = refund_work._write_ahead
+
+    async def stopped(core: Core, work: RefundWork) -> RefundWork | None:
+        ready = await write_ahead(core, work)
+        return ready and replace(ready, leased_until=time.monotonic())
+
+    monkeypatch.setattr(refund_work, "_write_ahead", stopped)
+    await shop.give_back()
+    held = await shop.refund_row(refund.id)
+    shop.gateway.answers("check_of_refund", Unknown(cause="no answer"))
+    await shop.give_back()
+
+    assert shop.gateway.paid_out == []
+    assert (held["status"], held["sends"]) == ("PROCESSING", 1)
+    assert (await shop.refund_row(refund.id))["status"] == "UNKNOWN"
 
 
 async def test_who_was_overtaken_writes_nothing(shop: RefundShop) -> None:

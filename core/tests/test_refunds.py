@@ -22,6 +22,7 @@ from dusangire.errors import (
     Forbidden,
     IdempotencyMismatch,
     IllegalState,
+    Invalid,
     InvalidAmount,
     NotFound,
     RefundExceedsCaptured,
@@ -170,8 +171,22 @@ async def test_each_of_two_captures_gives_back_no_more_than_it_brought(shop: Ref
 
     with pytest.raises(RefundExceedsCaptured, match="2,000 RWF can be given back"):
         await shop.ask_back(payment_id, amount="3000", attempt_id=first)
-    other = await shop.ask_back(payment_id, amount="5000")
-    assert (await shop.refund_row(other.refund.id))["attempt_id"] != first
+    second = (await shop.attempt(payment_id, 2))["id"]
+    await shop.ask_back(payment_id, amount="5000", attempt_id=second)
+    rest = await shop.ask_back(payment_id)
+    assert (await shop.refund_row(rest.refund.id))["attempt_id"] == first
+
+
+async def test_of_two_captures_nobody_guesses_which_one_goes_back(shop: RefundShop) -> None:
+    payment_id = await _paid_twice(shop)
+    attempts = [str((await shop.attempt(payment_id, number))["id"]) for number in (1, 2)]
+
+    with pytest.raises(Invalid) as refused:
+        await shop.ask_back(payment_id)
+
+    assert refused.value.field == ("attemptId",)
+    assert all(attempt in refused.value.message for attempt in attempts)
+    assert (await shop.payment(payment_id))["reserved"] == 0
 
 
 async def _paid_twice(shop: RefundShop) -> Any:
@@ -250,6 +265,21 @@ async def test_a_large_refund_needs_two_different_people(tmp_path: Path, url: st
         )
         said = (await refunds.approvals([large.id]))[large.id]
         assert [approval.by.name for approval in said] == [one.name, two.name]
+
+
+async def test_a_large_refund_in_small_parts_needs_two_people_too(tmp_path: Path, url: str) -> None:
+    limit = (Money(2000, "RWF"),)
+    async with open_refund_shop(tmp_path, url, two_approvers_above=limit) as shop:
+        payment_id = await shop.pay()
+
+        gone = await shop.approved(payment_id, amount="1000")
+        await shop.give_back()
+        held = (await shop.ask_back(payment_id, amount="1000")).refund
+        above = (await shop.ask_back(payment_id, amount="1")).refund
+
+        needed = [one.approvals_needed for one in (gone, held, above)]
+        assert (await shop.payment(payment_id))["refunded"] == 1000
+        assert needed == [1, 1, 2]
 
 
 async def test_nobody_approves_what_they_asked_for(shop: RefundShop) -> None:
@@ -579,6 +609,60 @@ async def _gives_back(refund: Refund) -> Outcome:
     return given_back(refund)
 
 
+async def _free_to_be_sent_again(shop: RefundShop) -> RefundRequest:
+    """A refund whose answer was lost, and which its gateway does not know."""
+    refund = await shop.approved(await shop.pay())
+    shop.gateway.answers("refund", Unknown(cause="lost"))
+    shop.gateway.answers("check_of_refund", NotSent(cause="not known"))
+    for _ in range(4):
+        await shop.give_back()
+        shop.clock.forward(minutes=1)
+    row = await shop.refund_row(refund.id)
+    assert (row["status"], row["sent_at"], row["sends"]) == ("UNKNOWN", None, 1)
+    return refund
+
+
+@pytest.mark.parametrize("why", ["the payment failed", "too late", "no right"])
+async def test_a_refund_in_doubt_that_is_not_sent_again_is_asked_about(
+    tmp_path: Path, url: str, why: str
+) -> None:
+    async with open_refund_shop(tmp_path, url, gateway=Refunder(repeatable=True)) as shop:
+        refund = await _free_to_be_sent_again(shop)
+        match why:
+            case "the payment failed":
+                failed = Failed(code=FailureCode.OTHER, message="It was given back.")
+                shop.script.says("check", failed)
+            case "too late":
+                shop.script.says("check", Unknown(cause="no answer"))
+                shop.clock.forward(days=2)
+            case _:
+                await shop.run("UPDATE staff SET disabled_at = now() WHERE role = 'APPROVER'")
+
+        await shop.give_back()
+        held = await shop.refund_row(refund.id)
+        shop.gateway.answers("check_of_refund", _gives_back)
+        await shop.give_back()
+
+        assert (held["status"], held["sends"]) == ("UNKNOWN", 1)
+        assert (await shop.refund_row(refund.id))["status"] == "SUCCEEDED"
+
+
+async def test_a_refund_that_nobody_ever_knows_is_left_to_a_person_in_the_end(
+    tmp_path: Path, url: str
+) -> None:
+    async with open_refund_shop(tmp_path, url, gateway=Refunder(repeatable=True)) as shop:
+        refund = await _free_to_be_sent_again(shop)
+        shop.script.says("check", Unknown(cause="no answer"))
+        shop.clock.forward(days=2)
+
+        for _ in range(30):
+            await shop.give_back()
+            shop.clock.forward(hours=7)
+
+        row = await shop.refund_row(refund.id)
+        assert (row["status"], row["next_check_at"]) == ("UNKNOWN", None)
+
+
 # ── by hand, and in doubt ────────────────────────────────────────────────────────────────────────
 
 
@@ -628,6 +712,14 @@ async def test_cash_approved_by_somebody_who_left_is_approved_again_first(
     assert (await shop.refund_row(refund.id))["status"] == "REQUESTED"
     await shop.approve(refund, await shop.hire())
     assert (await shop.settle(refund, settler)).refund.status == "SUCCEEDED"
+
+
+async def test_the_same_words_for_the_opposite_are_no_repetition(shop: RefundShop) -> None:
+    refund, settler = await _by_hand(shop), await shop.hire(Role.OPERATOR)
+    await shop.settle(refund, settler, succeeded=False)
+
+    with pytest.raises(IllegalState, match="FAILED already"):
+        await shop.settle(refund, settler, succeeded=True)
 
 
 async def test_what_the_gateway_is_doing_is_not_settled_by_hand(shop: RefundShop) -> None:

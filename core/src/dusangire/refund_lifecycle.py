@@ -313,7 +313,7 @@ def _not_found(refund: RefundState, outcome: NotSent, timing: RefundTiming) -> R
     since = (refund.not_found_since if refund.not_found else None) or timing.now
     note = f"not known to the gateway ({times}): {outcome.cause}"
     believed = times >= NOT_FOUND_TIMES and timing.now - since >= NOT_FOUND_FOR * timing.scale
-    if believed and refund.sends < MAX_SENDS:
+    if believed and _may_send_again(refund, timing):
         return _same(refund, note, unsent=True, not_found_since=since, next_check_at=timing.now)
     checks = refund.checks + 1
     return _same(
@@ -323,6 +323,15 @@ def _not_found(refund: RefundState, outcome: NotSent, timing: RefundTiming) -> R
         not_found=times,
         not_found_since=since,
         next_check_at=timing.next_in_doubt(checks),
+    )
+
+
+def _may_send_again(refund: RefundState, timing: RefundTiming) -> bool:
+    """Not for ever, and not after its approvals were taken away: then it is only asked about."""
+    return (
+        refund.sends < MAX_SENDS
+        and refund.decided_at is not None
+        and not timing.over(refund.decided_at + SEND_FOR * timing.scale)
     )
 
 

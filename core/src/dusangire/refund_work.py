@@ -209,7 +209,7 @@ async def proceed(core: Core, account: Account, work: RefundWork) -> RefundReque
 
 async def _send(core: Core, account: Account, work: RefundWork) -> RefundRequest | None:
     if not work.approved:
-        return await void_approvals(core, work)
+        return await void_approvals(core, account, work)
     attempt = await attempts.load(work.attempt_id)
     outcome = await _reason_not_to(core, account, work, attempt)
     if outcome is not None:
@@ -220,7 +220,11 @@ async def _send(core: Core, account: Account, work: RefundWork) -> RefundRequest
         fresh = await load(work.id)
         assert fresh is not None, "a refund stays"
         ours = fresh.turn == work.turn and not fresh.approved
-        return await void_approvals(core, fresh) if ours else None
+        return await void_approvals(core, account, fresh) if ours else None
+    if time.monotonic() > ready.leased_until - _lease(core).total_seconds() / 2:
+        # Stopped for minutes: it would arrive after others have taken it over, or settled it.
+        log.warning("refund not sent: too late", refund=work.record.reference)
+        return None
     return await _call(core, account, ready, attempt, TransactionKind.REFUND)
 
 
@@ -291,7 +295,7 @@ RETURNING turn, sends"""
 
 
 async def _write_ahead(core: Core, work: RefundWork) -> RefundWork | None:
-    lease = _lease(core)
+    lease, began = _lease(core), time.monotonic()
     rows = await fetch(_WRITE_AHEAD, _MAY_DECIDE, work.id, work.record.version, work.turn, lease)
     if not rows:
         return None
@@ -300,7 +304,7 @@ async def _write_ahead(core: Core, work: RefundWork) -> RefundWork | None:
         turn=rows[0]["turn"],
         state=replace(work.state, sends=rows[0]["sends"]),
         sent=True,
-        leased_until=time.monotonic() + lease.total_seconds(),
+        leased_until=began + lease.total_seconds(),
     )
 
 
@@ -443,7 +447,7 @@ def _timing(core: Core, account: Account) -> RefundTiming:
     )
 
 
-async def void_approvals(core: Core, work: RefundWork) -> RefundRequest | None:
+async def void_approvals(core: Core, account: Account, work: RefundWork) -> RefundRequest | None:
     """Back to a request: somebody who approved it may not do so any more."""
     log.warning("security: approvals of a refund do not count any more", refund=work.record.id)
     change = RefundChange(
@@ -451,10 +455,19 @@ async def void_approvals(core: Core, work: RefundWork) -> RefundRequest | None:
         status=RefundStatus.REQUESTED,
         event=event_of(RefundStatus.REQUESTED),
     )
+    timing = _timing(core, account)
     if work.state.status is RefundStatus.UNKNOWN:
         # An earlier sending may be on its way: it is asked about, and not sent again.
-        change = replace(change, status=RefundStatus.UNKNOWN, event="refund.unknown", flagged=True)
-    voided = await write(work, change, Deed(voids=True, action="refund.approvals_voided"))
+        change = replace(
+            change,
+            status=RefundStatus.UNKNOWN,
+            event="refund.unknown",
+            flagged=True,
+            next_check_at=timing.next_in_doubt(0),
+        )
+    due_in = change.next_check_at - timing.now if change.next_check_at else None
+    deed = Deed(voids=True, action="refund.approvals_voided")
+    voided = await write(work, change, deed, due_in=due_in)
     if voided is not None:
         core.news.set()
     return voided
@@ -479,7 +492,8 @@ WITH target AS (
         next_check_at = CASE WHEN $11 OR $6 = 'REQUESTED' THEN NULL
             WHEN next_check_at < lease_until THEN least(now() + $12::interval, next_check_at)
             ELSE now() + $12::interval END,
-        checks = $13, sent_at = CASE WHEN NOT $14 THEN sent_at END,
+        checks = $13, sent_at = CASE WHEN $14 THEN NULL
+            WHEN $6 = 'UNKNOWN' THEN coalesce(sent_at, now()) ELSE sent_at END,
         not_found = $15, not_found_since = $16,
         decided_by_kind = CASE WHEN $17 THEN $24 WHEN NOT $5 THEN decided_by_kind END,
         decided_by_name = CASE WHEN $17 THEN $25 WHEN NOT $5 THEN decided_by_name END,

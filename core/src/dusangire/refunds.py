@@ -168,8 +168,9 @@ async def _reserve(
     for _ in range(5):
         try:
             async with tx():
-                capture, amount = await _choose(wanted, money, accounts)
-                draft = _draft(core, actor, wanted, accounts[capture["gateway_id"]], reason, amount)
+                capture, amount, others = await _choose(wanted, money, accounts)
+                account = accounts[capture["gateway_id"]]
+                draft = _draft(core, actor, wanted, account, reason, amount, others)
                 return await _insert(actor, draft, capture["id"], key, fingerprint)
         except IntegrityError as error:
             # As with payments: once in a long while two draw the same reference.
@@ -189,8 +190,9 @@ async def _accounts(core: Core, payment_id: UUID) -> dict[UUID, Account]:
 _PAYMENT_LOCKED = "SELECT * FROM payment WHERE id = $1 FOR NO KEY UPDATE"
 # What each capture still has. Read after the payment is locked, so that nobody changes it.
 _CAPTURES = """
-SELECT a.id, a.gateway_id, p.amount AS paid, p.amount - coalesce((
-        SELECT sum(r.amount) FROM refund r WHERE r.attempt_id = a.id
+SELECT a.id, a.number, a.gateway_id, p.amount AS paid, p.amount - coalesce((
+        SELECT sum(r.amount) FROM refund r
+        WHERE r.payment_id = a.payment_id AND r.attempt_id = a.id
         AND r.status NOT IN ('FAILED', 'REJECTED', 'CANCELLED')), 0)::bigint AS remaining
 FROM payment_attempt a JOIN payment p ON p.id = a.payment_id
 WHERE a.payment_id = $1 AND a.status = 'SUCCEEDED' ORDER BY a.number"""
@@ -198,8 +200,9 @@ WHERE a.payment_id = $1 AND a.status = 'SUCCEEDED' ORDER BY a.number"""
 
 async def _choose(
     wanted: RequestRefund, money: Money | None, accounts: Mapping[UUID, Account]
-) -> tuple[Row, Money]:
-    """Which capture the money goes back of, and how much, with the payment locked."""
+) -> tuple[Row, Money, int]:
+    """Which capture the money goes back of, how much, and how much other refunds of the payment
+    gave or hold back, with the payment locked."""
     rows = await fetch(_PAYMENT_LOCKED, wanted.payment_id)
     if not rows:
         raise NotFound(field=["paymentId"])
@@ -213,7 +216,7 @@ async def _choose(
         raise IllegalState(f"The payment is {payment['status']}: there is nothing to give back.")
     left = payment["captured"] - payment["refunded"] - payment["reserved"]
     captures = await fetch(_CAPTURES, wanted.payment_id)
-    capture = _capture(wanted, captures, money)
+    capture = _capture(wanted, captures)
     amount = money or Money(min(left, capture["remaining"]), currency)
     if amount.minor > min(left, capture["remaining"]) or not amount.minor:
         held = f" {Money(payment['reserved'], currency)} is held back for other refunds."
@@ -227,11 +230,14 @@ async def _choose(
         raise GatewayConfiguration("The plugin that this was paid with does not work.")
     if Capability.REFUND in account.capabilities and amount.minor != capture["paid"]:
         _require_partial(account, Money(capture["paid"], currency))
-    return capture, amount
+    return capture, amount, payment["refunded"] + payment["reserved"]
 
 
-def _capture(wanted: RequestRefund, captures: Sequence[Row], money: Money | None) -> Row:
-    """The one that was named, or the first that has enough left, or that has anything left."""
+def _capture(wanted: RequestRefund, captures: Sequence[Row]) -> Row:
+    """The one that was named, or the only one that has anything left.
+
+    Nobody guesses between two: one of them is the sale, and the other was paid by mistake.
+    """
     if wanted.attempt_id is not None:
         named = [one for one in captures if one["id"] == wanted.attempt_id]
         if not named:
@@ -239,9 +245,14 @@ def _capture(wanted: RequestRefund, captures: Sequence[Row], money: Money | None
         return named[0]
     if not captures:
         raise IllegalState("The gateway took the money back already: nothing can be given back.")
-    needed = money.minor if money else 1
-    most = max(captures, key=lambda one: int(one["remaining"]))
-    return next((one for one in captures if one["remaining"] >= needed), most)
+    left = [one for one in captures if one["remaining"] > 0]
+    if len(left) > 1:
+        named_so = ", ".join(f"{one['id']} (number {one['number']})" for one in left)
+        raise Invalid(
+            f"This was paid more than once. Name the attempt to give back: {named_so}.",
+            field=["attemptId"],
+        )
+    return (left or captures)[0]
 
 
 def _require_partial(account: Account, paid: Money) -> None:
@@ -258,6 +269,7 @@ def _draft(
     account: Account,
     reason: str,
     amount: Money,
+    others: int,
 ) -> RefundRequest:
     now = core.clock()
     draft = RefundRequest(
@@ -270,7 +282,7 @@ def _draft(
         amount=amount,
         reason=reason,
         digest="",
-        approvals_needed=_approvals_needed(core, amount),
+        approvals_needed=_approvals_needed(core, others + amount.minor, amount.currency),
         by_hand=Capability.REFUND not in account.capabilities,
         requested_by=Who(actor.kind, actor.name),
         requested_by_id=actor.staff_id,
@@ -286,9 +298,10 @@ def _draft(
     return replace(draft, digest=digest_of(draft))
 
 
-def _approvals_needed(core: Core, amount: Money) -> int:
+def _approvals_needed(core: Core, minor: int, currency: str) -> int:
+    """minor: all that goes back of the payment, so that parts of it count as one."""
     limits = {limit.currency: limit.minor for limit in core.settings.two_approvers_above}
-    return 2 if amount.minor > limits.get(amount.currency, amount.minor) else 1
+    return 2 if minor > limits.get(currency, minor) else 1
 
 
 REQUEST = f"""
@@ -519,7 +532,7 @@ async def settle(core: Core, actor: Actor, settled: SettleRefund) -> RefundDone:
     async with tx():
         work = await _locked(settled.refund_id)
         await _require_person(actor, Permission.SETTLE_REFUNDS)
-        if work.record.settled_by_name == actor.name and work.record.evidence == evidence:
+        if _settled_so(actor, work, settled.succeeded, evidence):
             return RefundDone(refund=work.record, replayed=True)
         _require_settleable(actor, work)
         if work.state.status is RefundStatus.UNKNOWN:
@@ -537,7 +550,7 @@ async def settle(core: Core, actor: Actor, settled: SettleRefund) -> RefundDone:
                 deed=Deed(actor=actor, evidence=evidence),
             )
         else:
-            written = await refund_work.void_approvals(core, work)
+            written = await refund_work.void_approvals(core, account, work)
     done = _done(core, written)
     if not counts:
         raise IllegalState(
@@ -547,12 +560,24 @@ async def settle(core: Core, actor: Actor, settled: SettleRefund) -> RefundDone:
     return done
 
 
+def _settled_so(actor: Actor, work: RefundWork, succeeded: bool, evidence: str) -> bool:
+    """Whether the same person said the very same before."""
+    said = (work.record.settled_by_name, work.record.evidence)
+    became = RefundStatus.SUCCEEDED if succeeded else RefundStatus.FAILED
+    return said == (actor.name, evidence) and work.state.status is became
+
+
 def _require_settleable(actor: Actor, work: RefundWork) -> None:
     match work.state.status:
         case RefundStatus.UNKNOWN:
             actor.require(Permission.SETTLE_UNKNOWN_REFUNDS)
             if actor.staff_id == work.record.requested_by_id:
                 raise SelfApproval("Whoever asked for the refund does not say what became of it.")
+            if work.in_doubt:
+                raise IllegalState(
+                    "It is being sent at this moment. Settle it when its answer is there, or known "
+                    "to be lost: in a few minutes."
+                )
         case RefundStatus.PROCESSING if work.record.by_hand:
             return
         case RefundStatus.PROCESSING:

@@ -74,6 +74,10 @@ def request(
         str | None, typer.Option(help="In major units. Left out: all that can be given back.")
     ] = None,
     currency: Annotated[str, typer.Option()] = "RWF",
+    attempt: Annotated[
+        UUID | None,
+        typer.Option(help="Of a payment that was paid twice, the id of the attempt to give back."),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +95,7 @@ def request(
             reason=reason,
             amount=amount,
             currency=currency if amount is not None else None,
+            attempt_id=attempt,
         )
         return await refunds.request(core, OPERATOR, wanted)
 

@@ -60,7 +60,8 @@ CREATE TABLE refund (
 );
 CREATE INDEX refund_payment_idx ON refund (payment_id, created_at);
 CREATE INDEX refund_created_idx ON refund (created_at, id);
-CREATE INDEX refund_due_idx ON refund (next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX refund_status_idx ON refund (status, created_at, id);
+CREATE INDEX refund_due_idx ON refund (gateway_id, next_check_at) WHERE next_check_at IS NOT NULL;
 
 CREATE TABLE refund_approval (
     id uuid PRIMARY KEY,
