@@ -107,6 +107,52 @@ async def test_a_link_leads_to_a_password_a_phone_and_the_page(shop: Shop) -> No
         assert (again.status_code, "does not work" in again.text) == (404, True)
 
 
+async def test_who_became_approver_later_types_the_password_to_set_up_a_phone(shop: Shop) -> None:
+    person = await shop.person(Role.OPERATOR, fresh=False)
+    await staff.change_role(OPERATOR, person.id, Role.APPROVER)
+    async with browsing(shop) as browser:
+        browser.cookies.set("dusangire-session", str(person))
+        page = (await browser.get("/admin/")).text
+        [secret] = re.findall(r"<code>([A-Z2-7 ]+)</code>", page)
+        form = {"code": onetime.code_at(secret.replace(" ", ""), time.time())}
+        without = await browser.post("/admin/code", data=form)
+        done = await browser.post("/admin/code", data={**form, "password": PASSPHRASE})
+
+        assert 'name="password"' in page
+        assert without.status_code == 400
+        assert done.headers["location"] == "/admin/"
+        assert "Hello" in (await browser.get("/admin/")).text
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "signed in"])
+async def test_s63_a_link_on_another_site_signs_nobody_out_or_in(shop: Shop, site: str) -> None:
+    victim = await shop.person(Role.ADMIN)
+    path = await link_for(shop, Role.VIEWER, f"evil-{site.replace(' ', '-')}@shop.test")
+    headers = {} if site == "signed in" else {"Sec-Fetch-Site": site}
+    async with browsing(shop) as browser:
+        if site == "signed in":
+            browser.cookies.set("dusangire-session", str(victim))
+        shown = await browser.get(path, headers=headers)
+        assert (shown.status_code, "set-cookie" in shown.headers) == (200, False)
+        assert "<button>Sign in</button>" in shown.text
+        assert (await shop.ask(VIEWER, token=victim))["data"]["viewer"]["name"] == victim.email
+
+        pressed = await browser.post(path)
+
+    assert pressed.headers["location"] == "/admin/"
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+async def test_a_link_that_was_typed_is_used_by_opening_it(shop: Shop, site: str) -> None:
+    path = await link_for(shop, Role.VIEWER, f"typed-{site}@shop.test")
+    async with browsing(shop) as browser:
+        # A session that is over keeps nobody from using a link.
+        browser.cookies.set("dusangire-session", "of-yesterday")
+        opened = await browser.get(path, headers={"Sec-Fetch-Site": site})
+
+    assert (opened.status_code, opened.headers["location"]) == (303, "/admin/")
+
+
 async def test_a_person_signs_in_and_out(shop: Shop) -> None:
     person = await shop.person(Role.APPROVER)
     async with browsing(shop) as browser:
@@ -187,6 +233,8 @@ async def test_s25_over_https_a_cookie_is_bound_to_the_host(own_shop_https: Shop
         answer = await browser.post("/graphql", json={"query": VIEWER}, headers={"X-CSRF": "1"})
 
     lines = signed.headers.get_list("set-cookie")
+    assert signed.headers["strict-transport-security"] == "max-age=31536000"
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
     assert len(lines) == 2
     assert all(line.startswith("__Host-dusangire-") and "; Secure" in line for line in lines)
     assert answer.json()["data"]["viewer"]["name"] == person.email
@@ -199,6 +247,31 @@ async def own_shop_https(shop: Shop) -> AsyncIterator[Shop]:
     shop.core.settings = replace(settings, public_url="https://pay.example.rw")
     yield replace(shop, app=build_app(shop.core))
     shop.core.settings = settings
+
+
+@pytest.mark.parametrize(
+    ("cookies", "name"),
+    [
+        ("dusangire-session={}", True),
+        ("a[b]=1;dusangire-session={} ; c", True),
+        ('a="\\\\"; dusangire-session={}', True),
+        ("xdusangire-session={}", False),
+        ("Dusangire-Session={}", False),
+        ('"; dusangire-session={}"', False),
+        ("dusangire-session={}; a=" + "x" * 2_048, False),
+    ],
+)
+async def test_a_cookie_is_found_by_its_name_alone_and_soon(
+    shop: Shop, cookies: str, name: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await shop.person(Role.VIEWER)
+    # Python's own reader takes the square of the length: CVE-2024-7592.
+    monkeypatch.setattr(SimpleCookie, "load", None)
+
+    headers = {**shop.headers(person), "Cookie": cookies.format(str(person))}
+    answer = await shop.http.post("/graphql", json={"query": VIEWER}, headers=headers)
+
+    assert answer.status_code == (200 if name else 401)
 
 
 # ── CSRF (S63) ───────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,6 @@ requests of our own pages: these say so in `Origin`, which no page can forge.
 """
 
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
@@ -13,7 +12,7 @@ from starlette.types import Scope
 from dusangire.settings import Settings
 
 _DEVICE_LIFE = 365 * 24 * 3600
-_LONGEST_COOKIES = 8 * 1024
+_LONGEST_COOKIES = 2 * 1024
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -37,13 +36,11 @@ class Doors:
     def cookie(self, scope: Scope, name: str) -> str:
         """A cookie of ours, whoever sent it: enough for showing a page, not for doing anything."""
         text = header(scope, b"cookie")
-        if not text or len(text) > _LONGEST_COOKIES:
+        if len(text) > _LONGEST_COOKIES:
             return ""
-        try:
-            found = SimpleCookie(text).get(self.name(name))
-        except CookieError:
-            return ""
-        return found.value if found else ""
+        # Ours have no quotes. Python's own reader takes seconds for a hostile text that has.
+        pairs = (pair.strip().partition("=") for pair in text.split(";"))
+        return next((value for key, _, value in pairs if key == self.name(name)), "")
 
     def is_ours(self, scope: Scope) -> bool:
         origin = header(scope, b"origin")

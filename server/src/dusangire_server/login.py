@@ -116,11 +116,21 @@ class Login:
         found = await sessions.look_at_link(request.path_params["token"])
         if found is None:
             return people_page("people_link.html", 404, wrong="", email=None)
-        if found.needs_code or _only_looks(request):
+        if found.needs_code or _only_looks(request) or await self._would_surprise(request):
             return people_page(
                 "people_link.html", wrong="", email=found.email, needs_code=found.needs_code
             )
         return await self._use(request, request.path_params["token"], code="")
+
+    async def _would_surprise(self, request: Request) -> bool:
+        """Whether another site may have sent the visitor here, or somebody is signed in already.
+
+        Then they press a button first: else a page could make them work as somebody else.
+        """
+        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            return True
+        token = self.doors.cookie(request.scope, "session")
+        return await sessions.find(token, seen=False) is not None
 
     async def _of(self, session: Session, *, wrong: str = "", done: bool = False) -> Response:
         """What a person sees who is signed in: what is left to set up, or who they are."""
@@ -137,6 +147,7 @@ class Login:
                 session=session,
                 secret=" ".join(secret[at : at + 4] for at in range(0, len(secret), 4)),
                 picture=code.svg_inline(border=2, omitsize=True),
+                asks_password=not session.actor.confirmed,
             )
         return people_page(
             "people_home.html",
@@ -224,9 +235,11 @@ class Login:
         if session is None:
             return RedirectResponse(LOGIN, 303)
         try:
-            await sessions.enrol(self.core, session, form.get("code", ""))
+            await sessions.enrol(self.core, session, form.get("code", ""), form.get("password", ""))
         except Invalid as error:
             return await self._of(session, wrong=error.message)
+        except Unauthenticated:
+            return RedirectResponse(LOGIN, 303)
         return RedirectResponse(HOME, 303)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────

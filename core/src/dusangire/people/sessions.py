@@ -5,8 +5,9 @@ ends a session or changes a role is seen by the next request, since nothing of i
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,14 @@ import structlog
 from dusangire.access import SESSION_ALIVE, SESSION_IDLE, SESSION_LONGEST, Actor
 from dusangire.core import Core
 from dusangire.database import fetch, tx
-from dusangire.errors import CannotStart, Forbidden, Invalid, SignInRefused, Unauthenticated
+from dusangire.errors import (
+    CannotStart,
+    Forbidden,
+    Invalid,
+    Retryable,
+    SignInRefused,
+    Unauthenticated,
+)
 from dusangire.keyring import BadSignature
 from dusangire.people import onetime, passwords, staff, throttle
 from dusangire.people.throttle import Bucket
@@ -25,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 # Who guesses this often with a session in hand is not its owner: it ends.
 GUESSES = 5
+# How long a person without a password may look around before they have to choose one.
+_UNFINISHED = timedelta(minutes=5)
 _SEEN_EVERY = timedelta(minutes=1)
 
 _FIND = f"""SELECT s.id, s.staff_id, s.confirmed_at, s.created_at, s.totp_draft,
@@ -138,13 +148,13 @@ async def find(token: str, *, seen: bool = True) -> Session | None:
 async def actor_of(token: str, *, seen: bool = True) -> Actor:
     """Who may do something with a cookie. Raises Unauthenticated.
 
-    The link to a new account is good for five minutes of everything: whoever has it could set up
-    the account. Then that has to be done.
+    Who came by the link to a new account may look around for five minutes, and confirm nothing.
+    Then a password has to be chosen.
     """
     session = await find(token, seen=seen)
     if session is None:
         raise Unauthenticated("Your session is over. Sign in again.")
-    new = session.needs_password and session.actor.confirmed
+    new = session.needs_password and datetime.now(UTC) - session.created_at < _UNFINISHED
     if not session.ready and not new:
         raise Unauthenticated("Finish setting up your account first: open /admin/.")
     return session.actor
@@ -156,7 +166,7 @@ async def actor_of(token: str, *, seen: bool = True) -> Actor:
 async def login(core: Core, knock: Knock, email: str, password: str, code: str = "") -> SignedIn:
     """A new session for who knows the password, and the code where one is needed.
 
-    Raises SignInRefused, the same for whatever is wrong; TooManyTries.
+    Raises SignInRefused, the same for whatever is wrong; TooManyTries; Retryable.
     """
     email = staff.same(email)[:254].encode("utf-8", "replace").decode().replace("\x00", "")
     rows = await fetch(_WHO, email)
@@ -165,7 +175,7 @@ async def login(core: Core, knock: Knock, email: str, password: str, code: str =
     buckets = throttle.login_buckets(email, knock.source, device)
     await throttle.take(buckets)
     # Also for nobody: an account that is not there takes as long to refuse.
-    right = await passwords.matches(who["password"] if who else None, password)
+    right = await _matches(buckets, who["password"] if who else None, password)
     if who is None or not right or not await _code_is_right(core, who["id"], who["totp"], code):
         log.warning("security: sign-in refused", staff=str(rows[0]["id"]) if rows else None)
         # Also for nobody: see above.
@@ -232,8 +242,8 @@ async def use_link(core: Core, knock: Knock, token: str, code: str = "") -> Sign
         if link["reset_password"] or link["reset_totp"]:
             await fetch(_FORGET, staff_id, link["reset_password"], link["reset_totp"])
             await staff.end_sessions(staff_id)
-        # Whoever has the link could as well set up the account with it: it proves as much.
-        session = await begin(staff_id, confirmed=True)
+        # Whoever found the link knows no password yet.
+        session = await begin(staff_id, confirmed=False)
         await staff.note(_person(link), "staff.signed_in", staff_id, {"with": "link"})
     log.info("security: signed in by link", staff=str(staff_id))
     device = _device_of(core, knock.device, staff_id)
@@ -264,8 +274,8 @@ async def change_password(
     core: Core, session: Session, password: str, new: str, code: str = ""
 ) -> None:
     """Signs the person out everywhere else. Raises Invalid, Unauthenticated as `confirm` does."""
-    passwords.check(new, session.email, session.name)
     kept = await _show(core, session.actor, session.staff_id, session.id, password, code)
+    await passwords.check(new, session.email, session.name)
     digest = await passwords.hashed(new)
     async with tx():
         if not await fetch(_PUT_NEXT, session.staff_id, digest, kept):
@@ -277,14 +287,19 @@ async def change_password(
 async def _show(
     core: Core, actor: Actor, staff_id: UUID, session_id: UUID, password: str, code: str
 ) -> str:
-    """The kept password, for who knows it. Tries are counted before they are looked at."""
+    """The kept password, for who knows it. Tries are counted before they are looked at.
+
+    Raises Invalid, Retryable; Unauthenticated after five wrong tries, for then the session ends.
+    """
     bucket = Bucket(about=("session", str(session_id)), free=1_000, wait=1, most=1)
     tries = await throttle.take([bucket])
     if tries <= GUESSES:
         [row] = await fetch(_CREDENTIALS, staff_id)
         kept: str | None = row["password"]
-        right = await passwords.matches(kept, password)
-        if kept is not None and right and await _code_is_right(core, staff_id, row["totp"], code):
+        if kept is None:
+            raise Invalid("Choose a password first: open /admin/.", field=["password"])
+        right = await _matches([bucket], kept, password)
+        if right and await _code_is_right(core, staff_id, row["totp"], code):
             await throttle.succeeded([bucket])
             return kept
     async with tx():
@@ -297,20 +312,29 @@ async def _show(
     raise Invalid("The password or the code is not right.", field=["password"])
 
 
+async def _matches(buckets: Sequence[Bucket], kept: str | None, password: str) -> bool:
+    try:
+        return await passwords.matches(kept, password)
+    except Retryable:
+        await throttle.not_looked_at(buckets)
+        raise
+
+
 # ── setting up ───────────────────────────────────────────────────────────────────────────────────
 
 
 async def choose_password(session: Session, new: str) -> None:
-    """The first password, or the one after a reset. Raises Invalid."""
+    """The first password, or the one after a reset; as good as confirming. Raises Invalid."""
     if not session.needs_password:
         raise Invalid("There is a password already.", field=["password"])
-    passwords.check(new, session.email, session.name)
+    await passwords.check(new, session.email, session.name)
     digest = await passwords.hashed(new)
     async with tx():
         if not await fetch(_PUT_FIRST, session.staff_id, digest):
             raise Invalid("There is a password already.", field=["password"])
         await staff.end_sessions(session.staff_id, but=session.id)
-        await _set_up(session, "staff.password_chosen", whole=not session.needs_totp)
+        await fetch(_CONFIRM, session.id)
+        await staff.note(session.actor, "staff.password_chosen", session.staff_id, {})
 
 
 async def draft(core: Core, session: Session) -> str:
@@ -325,10 +349,17 @@ async def draft(core: Core, session: Session) -> str:
     return secret
 
 
-async def enrol(core: Core, session: Session, code: str) -> None:
-    """Takes the code generator in use, once it showed a right code. Raises Invalid."""
+async def enrol(core: Core, session: Session, code: str, password: str = "") -> None:
+    """Takes the code generator in use, once it showed a right code. It confirms nothing.
+
+    password: needed by who did not show for five minutes that it is them. A cookie alone must
+        not choose the phone.
+    Raises Invalid, Unauthenticated as `confirm` does.
+    """
     if session.needs_password or not session.needs_totp:
         raise Invalid("Choose a password first.", field=["code"])
+    if not session.actor.confirmed:
+        await _show(core, session.actor, session.staff_id, session.id, password, "")
     secret = await draft(core, session)
     step = onetime.matching_step(secret, code)
     if step is None:
@@ -341,13 +372,7 @@ async def enrol(core: Core, session: Session, code: str) -> None:
             raise Invalid("The code was used already. Wait for the next one.", field=["code"])
         await fetch(_DRAFT, session.id, None)
         await staff.end_sessions(session.staff_id, but=session.id)
-        await _set_up(session, "staff.code_generator_set_up", whole=True)
-
-
-async def _set_up(session: Session, action: str, *, whole: bool) -> None:
-    if whole:
-        await fetch(_CONFIRM, session.id)
-    await staff.note(session.actor, action, session.staff_id, {})
+        await staff.note(session.actor, "staff.code_generator_set_up", session.staff_id, {})
 
 
 async def _code_is_right(core: Core, staff_id: UUID, sealed: str | None, code: str) -> bool:
