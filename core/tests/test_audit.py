@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 import pytest
 from core.tests.conftest import Shop, until
+from structlog.testing import capture_logs
 
 from dusangire.access import OPERATOR, create_api_key
 from dusangire.audit import log as audit_log
@@ -325,6 +326,94 @@ async def test_a_hash_worked_out_anew_for_one_row_breaks_the_next_one(log: Shop)
 
     assert named(verdict) == [6]
     assert "entry 5 was changed and given a new hash" in said(verdict)
+
+
+# ── what waits, and what is odd ──────────────────────────────────────────────────────────────────
+
+UNSEALED = (
+    "INSERT INTO audit_entry (at, actor_kind, actor_name, action, object) "
+    "VALUES ({at}, 'staff', 'eve@example.rw', 'refund.approved', 'refund:REF-1')"
+)
+
+
+async def test_a_log_with_entries_that_nobody_seals_is_not_sound(log: Shop) -> None:
+    await log.run(UNSEALED.format(at="now()"))
+    at_once = await proof.verify_database(log.url)
+    await log.run(UNSEALED.format(at="now() - interval '2 minutes'"))
+
+    later = await proof.verify_database(log.url)
+
+    assert (at_once.sound, at_once.waiting, at_once.late) == (True, 1, 0)
+    assert (later.sound, later.unchanged, later.waiting, later.late) == (False, True, 2, 1)
+
+
+async def test_a_worker_in_standby_says_when_whoever_holds_the_lock_seals_nothing(
+    log: Shop,
+) -> None:
+    await log.run(UNSEALED.format(at="now() - interval '2 minutes'"))
+    thief = await asyncpg.connect(log.url)
+    await thief.execute("SELECT pg_advisory_lock($1)", sealing._LOCK)
+
+    with capture_logs() as logged:
+        task = asyncio.create_task(sealing.run(log.core, log.url))
+        await until(lambda: _has(logged, "security: audit entries are not sealed"))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await thief.close()
+
+    [warning] = [line for line in logged if line["event"].startswith("security")]
+    assert (warning["log_level"], warning["late"]) == ("warning", 1)
+
+
+async def _has(logged: Sequence[Mapping[str, Any]], event: str) -> bool:
+    return any(line["event"] == event for line in logged)
+
+
+async def test_an_entry_dated_long_before_the_one_before_it_is_called_odd(log: Shop) -> None:
+    await log.run(UNSEALED.format(at="now() - interval '9 minutes'"))
+    await log.run(UNSEALED.format(at="now() - interval '300 days'"))
+    await seal(log)
+
+    verdict = await proof.verify_database(log.url)
+    of_file = proof.verify_export(io.BytesIO(await exported(log)))
+
+    assert verdict.sound
+    assert [odd.sequence for odd in verdict.suspicions] == [10]
+    assert "it was put in later" in verdict.suspicions[0].what
+    assert of_file.suspicions == verdict.suspicions
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "0044-03-15 BC"])
+async def test_a_date_that_no_clock_shows_is_named_and_sealing_goes_on(log: Shop, at: str) -> None:
+    await log.run(UNSEALED.format(at=f"'{at}'"))
+    await log.run(UNSEALED.format(at="now()"))
+    await seal(log)
+    sealed = await proof.verify_database(log.url)
+    file = proof.verify_export(io.BytesIO(await exported(log)))
+    await tamper(log, f"UPDATE audit_entry SET at = '{at}' WHERE sequence = 3")
+    changed = await proof.verify_database(log.url)
+
+    assert (named(sealed), sealed.waiting) == ([9], 0)
+    assert "its date is one that no clock shows" in said(sealed)
+    assert file.problems == sealed.problems
+    assert set(named(changed)) == {3, 9}
+
+
+async def test_an_entry_taken_out_changed_and_sealed_anew_is_shown_by_a_kept_head_alone(
+    log: Shop,
+) -> None:
+    kept = await proof.read_head(log.url)
+    assert kept is not None
+    await tamper(
+        log,
+        "UPDATE audit_entry SET actor_name = 'nobody', sequence = NULL, hash = NULL "
+        "WHERE sequence = 8",
+    )
+    await seal(log)
+
+    assert (await proof.verify_database(log.url)).sound
+    assert named(await proof.verify_database(log.url, [kept])) == [8]
+    assert "only a head kept elsewhere" in " ".join((sealing.__doc__ or "").split())
 
 
 # ── heads kept elsewhere ─────────────────────────────────────────────────────────────────────────

@@ -12,11 +12,11 @@ from core.tests.conftest import PHONE, SECRET, Shop, paid
 from dusangire import customers, sentences, timeline
 from dusangire.access import OPERATOR, Actor
 from dusangire.database import fetch
-from dusangire.errors import NotFound
+from dusangire.errors import Forbidden, NotFound
 from dusangire.gateway import Attempt, Failed, FailureCode, Outcome, Trust, Unknown
 from dusangire.intake import CustomerInput
 from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
-from dusangire.permissions import Role
+from dusangire.permissions import RULES, Permission, Role, Rule, Scope
 from dusangire.records import RefundStatus
 
 SOURCES = Path(timeline.__file__).parent
@@ -192,7 +192,7 @@ async def test_every_state_that_the_database_knows_has_a_sentence(
 def _actions() -> set[str]:
     """The actions on payments, refunds and invoices that stand anywhere in the source."""
     words = set()
-    for path in SOURCES.glob("*.py"):
+    for path in SOURCES.rglob("*.py"):
         words |= set(
             re.findall(
                 r"[\"']((?:payment|refund|invoice|fiscal_receipt|customer)\.[a-z_]+)[\"']",
@@ -450,6 +450,37 @@ async def test_everything_beside_a_payment_is_in_its_story(shop: Shop) -> None:
     assert "waits for a second approver (1 of 2 said yes)" in told.headline
     assert "shop.example.rw failed once; the next try is at " in told.headline
     assert told.next_at is not None
+    # Some have a password in what stands behind the host.
+    assert "https://shop.example.rw" in str(told)
+    assert "PATH" not in str(told)
+    assert "topsecret" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("permission", "told_by"),
+    [
+        (Permission.READ_REFUNDS, "REF-1"),
+        (Permission.READ_INVOICES, "INV-2026-000001"),
+        (Permission.READ_WEBHOOKS, "shop.example.rw"),
+        (Permission.READ_NOTIFICATIONS, "The message “payment: succeeded”"),
+        (Permission.READ_AUDIT, "the payer called"),
+    ],
+)
+async def test_s20_the_story_leaves_out_what_somebody_may_not_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, permission: Permission, told_by: str
+) -> None:
+    done = await shop.create(customer=CustomerInput(reference="C-1", phone=PHONE))
+    await _beside(shop, done.payment.id, await shop.attempt(done.payment.id))
+    await customers.reveal(OPERATOR, payment_id=done.payment.id, reason="the payer called")
+    approver = Actor(kind="staff", name="a", role=Role.APPROVER)
+
+    whole = await timeline.of(shop.core, approver, done.payment.id)
+    monkeypatch.setattr("dusangire.access.RULES", {**RULES, permission: Rule(Role.ADMIN)})
+    part = await timeline.of(shop.core, approver, done.payment.id)
+
+    assert told_by in str(whole)
+    assert told_by not in str(part)
+    assert 0 < len(part.moments) < len(whole.moments)
 
 
 async def _beside(shop: Shop, payment_id: UUID, attempt: dict[str, Any]) -> None:
@@ -510,7 +541,7 @@ async def _beside(shop: Shop, payment_id: UUID, attempt: dict[str, Any]) -> None
     )
     await shop.run(
         "INSERT INTO webhook_endpoint (id, url, events, secret) "
-        "VALUES ($1, 'https://shop.example.rw/hook', '[]', 's')",
+        "VALUES ($1, 'https://shop.example.rw/PATH?key=topsecret', '[]', 's')",
         endpoint,
     )
     await shop.run(
@@ -591,17 +622,20 @@ async def test_a_story_that_is_too_long_tells_its_end(
 
 
 @pytest.mark.parametrize(
-    "actor",
+    ("actor", "error"),
     [
-        Actor(kind="client", name="payer"),
-        Actor(kind="staff", name="x"),
+        (Actor(kind="client", name="payer"), NotFound),
+        (Actor(kind="staff", name="x"), Forbidden),
+        (Actor(kind="api_key", name="x", scopes=frozenset({Scope.PAYMENTS_WRITE})), Forbidden),
     ],
-    ids=["the payer", "somebody without a role"],
+    ids=["the payer", "somebody without a role", "a key that makes payments only"],
 )
-async def test_the_story_is_not_for_everybody(shop: Shop, actor: Actor) -> None:
+async def test_the_story_is_not_for_everybody(
+    shop: Shop, actor: Actor, error: type[Exception]
+) -> None:
     done = await shop.create()
 
-    with pytest.raises(NotFound):
+    with pytest.raises(error):
         await timeline.of(shop.core, actor, done.payment.id)
     viewer = Actor(kind="staff", name="v", role=Role.VIEWER)
     assert (await timeline.of(shop.core, viewer, done.payment.id)).moments

@@ -430,6 +430,42 @@ async def test_a_payment_says_why_it_is_as_it_is(shop: Shop) -> None:
     assert "+250780000101" not in str(told)
 
 
+@pytest.mark.parametrize("field", ["why { headline }", "timeline { what }"])
+async def test_why_is_not_asked_of_a_whole_list(shop: Shop, field: str) -> None:
+    await shop.create()
+
+    answer = await shop.ask(f"{{ payments(first: 100) {{ edges {{ node {{ {field} }} }} }} }}")
+
+    assert answer["data"] is None
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"INVALID"}
+    assert "payment(id: …)" in answer["errors"][0]["message"]
+
+
+async def test_why_is_not_for_a_key_that_only_makes_payments(shop: Shop) -> None:
+    created = await shop.create()
+
+    answer = await shop.ask(
+        WHY, {"id": created["payment"]["id"]}, token=shop.keys[Scope.PAYMENTS_WRITE]
+    )
+
+    assert answer["data"] == {"payment": None}
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"FORBIDDEN"}
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_who_looked_at_a_number_is_in_the_story_for_those_who_may_read_the_log(
+    shop: Shop, role: Role
+) -> None:
+    created = await shop.create(customer=CUSTOMER)
+    id_ = created["payment"]["id"]
+    operator, person = await shop.person(Role.OPERATOR), await shop.person(role)
+    await shop.get(REVEAL, {"payment": id_, "reason": "a secret reason"}, token=operator)
+
+    told = await shop.get(WHY, {"id": id_}, token=person)
+
+    assert ("a secret reason" in str(told)) == (role.rank >= Role.APPROVER.rank)
+
+
 async def test_why_is_not_for_the_payer(shop: Shop) -> None:
     created = await shop.create()
 
@@ -483,6 +519,7 @@ async def test_verify_says_that_all_is_well_and_what_its_head_is(office: Office)
     assert head in ran.err
     assert head.startswith("3:")
     assert as_json["sound"] is True
+    assert "only a head kept elsewhere tells" in ran.err
     assert as_json["entries"] == 3
 
 
@@ -494,6 +531,36 @@ async def test_verify_names_the_entry_and_exits_with_1(office: Office) -> None:
     assert ran.status == 1
     assert ran.out.startswith("entry 2: what it says is not what was sealed")
     assert "NOT as it was written" in ran.err
+
+
+async def test_verify_and_the_doctor_say_that_nobody_seals(office: Office) -> None:
+    await office.tamper(
+        "INSERT INTO audit_entry (at, actor_kind, actor_name, action, object) "
+        "VALUES (now() - interval '1 hour', 'staff', 'x', 'y', 'z')"
+    )
+
+    ran = await office.terminal.run("audit", "verify")
+    looked = (await office.terminal.run("doctor", "--json")).json
+
+    assert ran.status == 1
+    assert "1 entries have waited for more than a minute: nothing proves them yet." in ran.err
+    assert "NOT as it was written" not in ran.err
+    [line] = [check for check in looked["checks"] if check["name"] == "audit"]
+    assert line["status"] == "warn"
+    assert "1 entries have waited for more than a minute" in line["message"]
+
+
+async def test_the_doctor_asks_for_a_kept_head_in_live_mode(office: Office, tmp_path: Path) -> None:
+    live = {"DUSANGIRE_ENVIRONMENT": "live", "DUSANGIRE_SECRET_KEYS": f"k1:{'A' * 43}="}
+    kept = {**live, "DUSANGIRE_AUDIT_HEAD_FILE": str(tmp_path / "heads")}
+
+    lines = []
+    for environment in ({}, live, kept):
+        looked = json.loads((await office.terminal.run("doctor", "--json", **environment)).out)
+        lines += [check for check in looked["checks"] if check["name"] == "audit"]
+
+    assert [line["status"] for line in lines] == ["ok", "warn", "ok"]
+    assert "DUSANGIRE_AUDIT_HEAD_FILE" in lines[1]["fix"]
 
 
 async def test_an_export_is_verified_without_any_database(office: Office, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Who did what, the tries, what was said with the gateways, what they told us, refunds, the invoice,
 what the merchant's systems and people were told: one statement reads it all, and `sentences` puts
-it into words.
+it into words. What somebody may not read elsewhere is not in the list they get.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,14 @@ class Story:
     left_out: int = 0
 
 
+# What is left out for who may not read it, in the order of the statement's values from $2 on.
+_SOURCES = (
+    Permission.READ_REFUNDS,
+    Permission.READ_INVOICES,
+    Permission.READ_WEBHOOKS,
+    Permission.READ_NOTIFICATIONS,
+    Permission.READ_AUDIT,
+)
 # The order of things at one and the same moment: what causes comes before what follows.
 _STORY = f"""
 WITH p AS (SELECT * FROM payment WHERE id = $1),
@@ -62,10 +70,17 @@ a AS (
     JOIN gateway_account g ON g.id = t.gateway_id WHERE t.payment_id = $1
 ), r AS (
     SELECT t.*, g.name AS gateway FROM refund t
-    JOIN gateway_account g ON g.id = t.gateway_id WHERE t.payment_id = $1
+    JOIN gateway_account g ON g.id = t.gateway_id WHERE t.payment_id = $1 AND $2::boolean
 ), i AS (
-    SELECT * FROM invoice WHERE payment_id = $1
-    UNION SELECT * FROM invoice WHERE refund_id IN (SELECT id FROM r)
+    SELECT * FROM (
+        SELECT * FROM invoice WHERE payment_id = $1
+        UNION SELECT * FROM invoice WHERE refund_id IN (SELECT id FROM refund WHERE payment_id = $1)
+    ) every WHERE $3::boolean
+), d AS (
+    SELECT * FROM webhook_delivery WHERE payment_id = $1 AND $4::boolean
+), endpoint AS (
+    -- The rest of an address may be a password.
+    SELECT id, substring(url from '^[^/]+//[^/?#]+') AS origin FROM webhook_endpoint
 ), x AS (
     SELECT t.*, g.name AS gateway FROM payment_transaction t
     JOIN gateway_account g ON g.id = t.gateway_id WHERE t.payment_id = $1
@@ -79,10 +94,11 @@ a AS (
     FROM p, audit_entry e
     LEFT JOIN r ON e.object = 'refund:' || r.reference
     LEFT JOIN i ON e.object = 'invoice:' || i.id
-    WHERE e.object = 'payment:' || p.reference
+    WHERE (e.object = 'payment:' || p.reference
         OR e.object IN (SELECT 'refund:' || reference FROM r)
         OR e.object IN (SELECT 'invoice:' || id FROM i)
-        OR (e.object = 'customer:' || p.customer_id AND e.detail ->> 'payment' = p.reference)
+        OR (e.object = 'customer:' || p.customer_id AND e.detail ->> 'payment' = p.reference))
+        AND ($6::boolean OR e.action <> 'customer.revealed')
     UNION ALL
     -- It is dated by the clock of the process that wrote it.
     SELECT greatest(a.created_at, (SELECT min(at) FROM audit_entry
@@ -120,21 +136,19 @@ a AS (
     UNION ALL
     SELECT t.tried_at, 8, t.id::text, 'delivery',
         CASE WHEN t.error IS NULL THEN 'DELIVERED' ELSE 'TRIED' END, NULL, NULL,
-        jsonb_build_object('type', d.type, 'url', e.url, 'number', t.number,
+        jsonb_build_object('type', d.type, 'url', e.origin, 'number', t.number,
             'http_status', t.http_status, 'error', t.error, 'duration_ms', t.duration_ms)
-    FROM webhook_delivery d JOIN webhook_endpoint e ON e.id = d.endpoint_id
-    JOIN webhook_try t ON t.delivery_id = d.id WHERE d.payment_id = $1
+    FROM d JOIN endpoint e ON e.id = d.endpoint_id JOIN webhook_try t ON t.delivery_id = d.id
     UNION ALL
     SELECT coalesce(d.ended_at, d.created_at), 9, d.id::text, 'delivery', d.status, NULL, NULL,
-        jsonb_build_object('type', d.type, 'url', e.url, 'tries', d.tries, 'error', d.error,
+        jsonb_build_object('type', d.type, 'url', e.origin, 'tries', d.tries, 'error', d.error,
             'next_try_at', d.next_try_at)
-    FROM webhook_delivery d JOIN webhook_endpoint e ON e.id = d.endpoint_id
-    WHERE d.payment_id = $1 AND d.status <> 'DELIVERED'
+    FROM d JOIN endpoint e ON e.id = d.endpoint_id WHERE d.status <> 'DELIVERED'
     UNION ALL
     SELECT coalesce(ended_at, created_at), 9, id::text, 'notification', status, NULL, NULL,
         jsonb_build_object('notice', notice, 'channel', channel, 'to', shown_to, 'tries', tries,
             'cause', cause, 'next_try_at', next_try_at)
-    FROM notification WHERE payment_id = $1
+    FROM notification WHERE payment_id = $1 AND $5::boolean
 ), listed AS (
     SELECT * FROM moment ORDER BY at DESC, place DESC, tie DESC LIMIT {MOST}
 )
@@ -158,10 +172,10 @@ SELECT now() AS at, 0 AS place, '' AS tie, 'now' AS source, p.status AS word, NU
                 ORDER BY f.place), '[]')
             FROM fiscal_receipt f JOIN i ON i.id = f.invoice_id WHERE f.status <> 'SIGNED'),
         'deliveries', (SELECT coalesce(jsonb_agg(jsonb_build_object('status', d.status,
-                'url', e.url, 'type', d.type, 'tries', d.tries, 'next_try_at', d.next_try_at)
+                'url', e.origin, 'type', d.type, 'tries', d.tries, 'next_try_at', d.next_try_at)
                 ORDER BY d.created_at), '[]')
-            FROM webhook_delivery d JOIN webhook_endpoint e ON e.id = d.endpoint_id
-            WHERE d.payment_id = $1 AND d.status = 'PENDING' AND d.tries > 0)
+            FROM d JOIN endpoint e ON e.id = d.endpoint_id
+            WHERE d.status = 'PENDING' AND d.tries > 0)
     ) AS data
 FROM p
 UNION ALL SELECT * FROM listed
@@ -171,11 +185,12 @@ ORDER BY at, place, tie"""
 async def of(core: Core, actor: Actor, payment_id: UUID, *, zone: tzinfo = UTC) -> Story:
     """The story of a payment. zone: for the times in the headline.
 
-    Raises NotFound, also for a payer: how a merchant works is not theirs to read.
+    Raises Forbidden; NotFound also for a payer: how a merchant works is not theirs to read.
     """
-    if not actor.may(Permission.READ_EXCHANGES):
+    if actor.kind == "client":
         raise NotFound
-    rows = await fetch(_STORY, payment_id)
+    actor.require(Permission.READ_PAYMENTS)
+    rows = await fetch(_STORY, payment_id, *map(actor.may, _SOURCES))
     state = next((row for row in rows if row["source"] == "now"), None)
     if state is None:
         raise NotFound

@@ -39,9 +39,10 @@ def correlation_id() -> str | None:
 GENESIS = "0" * 64
 """What stands before the first entry."""
 
+# Of a moment that no clock shows, such as infinity or before Christ, the database gives none.
 SEALED_COLUMNS = (
-    "id, sequence, at, actor_kind, actor_name, action, object, detail::text AS detail, "
-    "correlation_id, hash"
+    "id, sequence, CASE WHEN at >= '0001-01-02' AND at < '9999-12-31' THEN at END AS at, "
+    "actor_kind, actor_name, action, object, detail::text AS detail, correlation_id, hash"
 )
 
 
@@ -61,17 +62,19 @@ def form(row: Mapping[str, Any], sequence: int) -> bytes:
 
     `at` is UTC with six decimals; `detail` is the text that PostgreSQL gives for it, as one string,
     so that no reader's idea of numbers changes it. docs/guides/prove-the-audit-log.md has it all.
+    Without an `at` an entry is sealed too, so that the ones after it are; `proof` names it.
     """
     return orjson.dumps(shown(row, sequence), option=orjson.OPT_SORT_KEYS)
 
 
 def shown(row: Mapping[str, Any], sequence: int) -> dict[str, Any]:
     """An entry as it is hashed and exported, by the names of its columns."""
+    at = row["at"]
     return {
         "action": row["action"],
         "actor_kind": row["actor_kind"],
         "actor_name": row["actor_name"],
-        "at": row["at"].isoformat(timespec="microseconds")[:26] + "Z",
+        "at": at and at.isoformat(timespec="microseconds")[:26] + "Z",
         "correlation_id": row["correlation_id"],
         "detail": row["detail"],
         "id": row["id"],

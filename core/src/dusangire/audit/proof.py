@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,15 +13,17 @@ import asyncpg
 import orjson
 
 from dusangire.audit.entries import GENESIS, SEALED_COLUMNS, Head, form, link, shown
-from dusangire.audit.sealing import HEAD
+from dusangire.audit.sealing import HEAD, WAITING
 from dusangire.database import LOST, lost
 from dusangire.errors import Invalid
 
 # More are counted, not named: one is enough to know.
 MAX_PROBLEMS = 100
+# An entry is sealed within a second, and transactions take seconds: so much earlier than the entry
+# before it none happened.
+_BACK = timedelta(minutes=10)
 _PREFETCH = 5_000
 _SEALED = f"SELECT {SEALED_COLUMNS} FROM audit_entry WHERE sequence IS NOT NULL ORDER BY sequence"
-_WAITING = "SELECT count(*) AS n, min(at) AS since FROM audit_entry WHERE sequence IS NULL"
 _LONGEST_LINE = 64_000_000
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAMES = {
@@ -40,18 +42,31 @@ class Problem:
 
 @dataclass(slots=True, kw_only=True)
 class Verdict:
-    """What a check found. head: the last entry there is; waiting: entries not sealed yet."""
+    """What a check found. head: the last entry there is; waiting: entries not sealed yet.
+
+    suspicions: entries that are as they were sealed, and yet odd. late: how many of the waiting
+    ones have waited for more than a minute, though a worker seals them within a second.
+    """
 
     entries: int = 0
     head: Head | None = None
     problems: list[Problem] = field(default_factory=list)
     more_problems: int = 0
+    suspicions: list[Problem] = field(default_factory=list)
+    more_suspicions: int = 0
     waiting: int = 0
     waiting_since: datetime | None = None
+    late: int = 0
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether all that was sealed is as it was."""
+        return not self.problems
 
     @property
     def sound(self) -> bool:
-        return not self.problems
+        """Whether it is unchanged, and nothing waits that ought to be sealed: nothing proves it."""
+        return self.unchanged and not self.late
 
 
 class Chain:
@@ -65,13 +80,15 @@ class Chain:
         self._expected = 1
         self._previous: str | None = GENESIS
         self._before: str | None = None
+        self._at: datetime | None = None
         # An entry that does not fit: its sequence, and the hash that it ought to have. The next
         # one tells whether its words or its hash were changed.
         self._doubted: tuple[int, str] | None = None
 
-    def add(self, sequence: int, content: bytes, found: str) -> None:
-        """The next entry: its `form`, and the hash it was given."""
+    def add(self, sequence: int, content: bytes, found: str, at: datetime | None) -> None:
+        """The next entry: its `form`, the hash it was given, and when it says it happened."""
         self.verdict.entries += 1
+        self._date(sequence, at)
         if sequence < self._expected:
             self._repeated(sequence, content, found)
             return
@@ -117,6 +134,20 @@ class Chain:
     @property
     def next_sequence(self) -> int:
         return self._expected
+
+    def _date(self, sequence: int, at: datetime | None) -> None:
+        if at is None:
+            self._problem(sequence, "its date is one that no clock shows")
+        elif self._at is not None and at < self._at - _BACK:
+            what = (
+                f"it is of {at:%Y-%m-%d %H:%M:%S}, the entry before it of "
+                f"{self._at:%Y-%m-%d %H:%M:%S}: it was put in later, or the clock was set back"
+            )
+            if len(self.verdict.suspicions) < MAX_PROBLEMS:
+                self.verdict.suspicions.append(Problem(sequence, what))
+            else:
+                self.verdict.more_suspicions += 1
+        self._at = at
 
     def _check(self, sequence: int, content: bytes, found: str) -> None:
         if self._previous is None:
@@ -208,10 +239,11 @@ async def verify_database(url: str, kept: Iterable[Head] = ()) -> Verdict:
     async with _reading(url) as connection:
         async for row in connection.cursor(_SEALED, prefetch=_PREFETCH):
             sequence = row["sequence"]
-            chain.add(sequence, form(row, sequence), row["hash"])
-        waiting = await connection.fetchrow(_WAITING)
+            chain.add(sequence, form(row, sequence), row["hash"], row["at"])
+        waiting = await connection.fetchrow(WAITING)
     verdict = chain.end()
     verdict.waiting, verdict.waiting_since = waiting["n"], waiting["since"]
+    verdict.late = waiting["late"]
     return verdict
 
 
@@ -261,7 +293,8 @@ def verify_export(lines: BinaryIO, kept: Iterable[Head] = ()) -> Verdict:
             if not isinstance(sequence, int) or not isinstance(found, str):
                 chain.unreadable(chain.next_sequence, "its sequence or hash is none")
                 continue
-            chain.add(sequence, orjson.dumps(entry, option=orjson.OPT_SORT_KEYS), found)
+            content = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+            chain.add(sequence, content, found, _moment(entry["at"]))
     verdict = chain.end()
     if not ended:
         chain.problem("the export has no last line: it was cut off")
@@ -279,6 +312,14 @@ def _entry(line: bytes) -> dict[str, Any] | None:
     options = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     exact = entry.keys() == {"head"} or orjson.dumps(entry, option=options) == line
     return entry if exact else None
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _compare_end(chain: Chain, told: Any) -> None:

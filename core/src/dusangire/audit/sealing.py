@@ -1,8 +1,9 @@
 """The sealer: gives committed audit entries their place in a chain, one process at a time.
 
-Who writes an entry waits for nothing: within a second it is sealed. From then on nobody can change,
-remove or insert one without breaking the chain, and whoever keeps its head elsewhere notices also
-that the last ones are gone. `proof` checks it.
+Who writes an entry waits for nothing: within a second it is sealed. From then on whoever changes,
+removes or inserts one breaks the chain at that place. The chain alone does not show that its end
+was removed, or taken out of it, changed, and sealed anew: only a head kept elsewhere does. Nor is
+an entry proved before it is sealed. `proof` checks all of this.
 """
 
 import asyncio
@@ -24,7 +25,8 @@ log = structlog.get_logger(__name__)
 # How long an entry waits at most. One look costs an index probe.
 POLL = 0.25
 STANDBY = 1.0
-# How long until a head that could not be written to its file is tried again.
+# How long until a head that could not be written to its file is tried again, and between two
+# warnings.
 _AGAIN = 60.0
 _LOCK = 0x64757364
 _BATCH = 1_000
@@ -38,6 +40,10 @@ HEAD = (
     "SELECT sequence, hash FROM audit_entry WHERE sequence IS NOT NULL "
     "ORDER BY sequence DESC LIMIT 1"
 )
+# While a worker runs, no entry waits for longer than this.
+_LATE = "at < clock_timestamp() - interval '1 minute'"
+WAITING = f"""SELECT count(*) AS n, count(*) FILTER (WHERE {_LATE}) AS late, min(at) AS since
+FROM (SELECT {SEALED_COLUMNS} FROM audit_entry WHERE sequence IS NULL) unsealed"""
 _SEAL = """
 UPDATE audit_entry SET sequence = sealed.sequence, hash = sealed.hash
 FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS sealed (id, sequence, hash)
@@ -69,7 +75,10 @@ async def run(core: Core, url: str) -> None:
 
 async def _hold(core: Core, connection: Connection) -> None:
     # Polled, not waited for: a waiting session would run into the statement timeout.
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110
+    loop, not_before = asyncio.get_running_loop(), 0.0
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        if loop.time() >= not_before and await _warn_of_late(connection):
+            not_before = loop.time() + _AGAIN
         await asyncio.sleep(STANDBY)
     log.info("sealer elected")
     crier = _Crier(core.settings.audit_head_file)
@@ -77,6 +86,19 @@ async def _hold(core: Core, connection: Connection) -> None:
         if await seal(connection) < _BATCH:
             await crier.tell(connection, core.clock())
             await asyncio.sleep(POLL)
+
+
+async def _warn_of_late(connection: Connection) -> bool:
+    """Says when whoever holds the lock does not seal: it need not be a worker of ours."""
+    waiting = await connection.fetchrow(WAITING)
+    assert waiting is not None
+    if waiting["late"]:
+        log.warning(
+            "security: audit entries are not sealed",
+            late=waiting["late"],
+            since=str(waiting["since"]),
+        )
+    return bool(waiting["late"])
 
 
 async def seal(connection: Connection) -> int:

@@ -20,9 +20,6 @@ from dusangire_server.cli.session import run
 
 app = typer.Typer()
 
-# Longer than this no entry waits while a worker runs.
-_PATIENCE = 60.0
-
 
 @app.command()
 def verify(
@@ -40,7 +37,10 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether every entry is as it was written: each one that is not is named. Exits with 1."""
+    """Whether every entry is as it was written: each one that is not is named. Exits with 1.
+
+    So it does when entries wait to be sealed for more than a minute: nothing proves these yet.
+    """
     kept = proof.read_kept(head) if head is not None else []
     begun = time.monotonic()
     with progress("Going through the log …"):
@@ -114,16 +114,26 @@ def _tell(verdict: Verdict, seconds: float, *, kept: int) -> None:
         typer.echo(f"{where}{problem.what}")
     if verdict.more_problems:
         typer.echo(f"… and {verdict.more_problems} more")
-    if verdict.waiting and verdict.waiting_since is not None:
-        age = (datetime.now(UTC) - verdict.waiting_since).total_seconds()
-        late = " Is a worker running?" if age > _PATIENCE else ""
-        say(f"{verdict.waiting} entries are not sealed yet.{late}")
+    for odd in verdict.suspicions:
+        typer.echo(f"entry {odd.sequence} is odd: {odd.what}")
+    if verdict.more_suspicions:
+        typer.echo(f"… and {verdict.more_suspicions} more odd ones")
+    if verdict.waiting:
+        say(f"{verdict.waiting} entries are not sealed yet.")
     say(f"{verdict.entries} entries checked in {seconds:.1f} s.")
-    if not verdict.sound:
+    if not verdict.unchanged:
         say("The log is NOT as it was written.")
     elif verdict.head is None:
-        say("The log is empty.")
+        say("No entry is sealed.")
     else:
-        say(f"The log is as it was written. Its head is {verdict.head}.")
+        say(f"The chain is whole. Its head is {verdict.head}.")
         if not kept:
-            say("Whether entries are missing at its end, only a head kept elsewhere tells: --head.")
+            say(
+                "Whether its last entries are missing, or were changed and sealed anew, only a "
+                "head kept elsewhere tells: --head."
+            )
+    if verdict.late:
+        say(
+            f"{verdict.late} entries have waited for more than a minute: nothing proves them yet. "
+            "Is a worker running? If so, somebody else holds its lock."
+        )
