@@ -3,17 +3,22 @@
 S37, S38 and S39 of the security checklist.
 """
 
+import asyncio
+import socket
 import ssl
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from core.tests.sink import Authority, Sink, open_sink
 
 from dusangire.core import open_core
-from dusangire.egress import Egress, NotAllowed, trusted
+from dusangire.egress import Egress, LookUps, NotAllowed, trusted
 from dusangire.errors import CannotStart
 from dusangire.exchanges import open_client
 from dusangire.gateway import Environment
@@ -123,6 +128,40 @@ async def test_s37_an_address_that_is_not_plainly_public_is_refused(url: str) ->
     assert names.asked == []
 
 
+# IANA's registries of special-purpose addresses, one or two of each block. What is private to one
+# version of Python's ipaddress is public to another: none of these depends on it.
+SPECIAL = [
+    *("0.0.0.1", "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.0.1", "172.31.255.255"),
+    *("192.0.0.1", "192.0.0.9", "192.0.0.10", "192.0.0.170", "192.0.0.192", "192.0.0.255"),
+    *("192.0.2.1", "192.88.99.2", "192.168.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1"),
+    *("239.1.1.1", "240.0.0.1", "255.255.255.255"),
+    *("::", "::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "64:ff9b:1::1", "100::1", "100:0:0:1::1"),
+    *("2001::1", "2001:1::1", "2001:1::2", "2001:2::1", "2001:3::1", "2001:4:112::1"),
+    *("2001:10::1", "2001:20::1", "2001:2f:ffff::1", "2001:30::1", "2001:1ff:ffff::1"),
+    *("2001:db8::1", "2002:808:808::1", "3fff::1", "3fff:fff:ffff::1", "5f00::1"),
+    *("fc00::1", "fdff::1", "fe80::1", "fec0::1", "ff0e::1"),
+]
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+async def test_s37_special_addresses_are_refused_on_every_version_of_python(address: str) -> None:
+    literal = f"[{address}]" if ":" in address else address
+
+    with pytest.raises(NotAllowed):
+        await Egress().check(f"https://{literal}/")
+    with pytest.raises(NotAllowed):
+        await Egress(resolve=Names([address])).check("https://shop.example.rw/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["191.255.255.255", "192.0.1.1", "192.88.98.1", "192.88.100.1", "2001:200::1", "2003::1",
+     "2a00:1450::1", "2c0f:fe40::1"],
+)  # fmt: skip
+async def test_their_neighbours_are_taken(address: str) -> None:
+    await Egress(resolve=Names([address])).check("https://shop.example.rw/")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -169,6 +208,64 @@ async def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
 
     with pytest.raises(NotAllowed, match=r"shop\.example\.rw cannot be found"):
         await Egress(resolve=nobody).check("https://shop.example.rw/")
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Names that begin with `slow` are looked up until the test ends; the others mean PUBLIC."""
+    ended, asked = threading.Event(), Counter[str]()
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        asked[host] += 1
+        if host.startswith("slow"):
+            ended.wait()
+            raise socket.gaierror("no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield asked
+    ended.set()
+
+
+async def _all_in_vain(names: LookUps, hosts: Sequence[str]) -> None:
+    tasks = [asyncio.create_task(names(host, 443)) for host in hosts]
+    for one in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(one, OSError)
+
+
+async def test_merchants_names_that_hang_keep_no_payment_waiting(hanging: Counter[str]) -> None:
+    names = LookUps("webhooks", patience=0.1)
+    await _all_in_vain(names, [f"slow{n}.example" for n in range(32)])
+
+    # Every thread for webhooks hangs still. Gateways have others, and so has everything else.
+    async with asyncio.timeout(30):
+        found = await Egress.of_gateways(Settings()).addresses("bank.example", 443)
+        elsewhere = await asyncio.get_running_loop().getaddrinfo("database.example", 5432)
+
+    settings = Settings()
+    assert Egress.of_webhooks(settings).resolve is not Egress.of_gateways(settings).resolve
+    assert found == [PUBLIC]
+    assert elsewhere[0][4][0] == PUBLIC
+
+
+async def test_a_name_that_hangs_takes_one_thread_however_often_it_is_asked(
+    hanging: Counter[str],
+) -> None:
+    names = LookUps("webhooks", patience=0.1)
+    await _all_in_vain(names, ["slow.example"] * 100)
+    await _all_in_vain(names, ["slow.example"] * 100)
+
+    assert await names("shop.example", 443) == [PUBLIC]
+    assert await names("shop.example", 443) == [PUBLIC]
+    # Whoever asks later is told what is true then.
+    assert hanging == {"slow.example": 1, "shop.example": 2}
+
+
+async def test_a_name_that_hangs_cannot_be_found(hanging: Counter[str]) -> None:
+    egress = Egress(resolve=LookUps("webhooks", patience=0.1))
+
+    with pytest.raises(NotAllowed, match="cannot be found"):
+        await egress.check("https://slow.example/")
 
 
 async def test_other_ports_are_taken_when_they_are_named() -> None:

@@ -25,14 +25,23 @@ from standardwebhooks import WebhookVerificationError
 
 from dusangire import followers, rotation
 from dusangire.access import OPERATOR, Actor
-from dusangire.errors import ConfirmationNeeded, Forbidden, IllegalState, Invalid, NotFound
+from dusangire.core import open_core
+from dusangire.errors import (
+    CannotStart,
+    ConfirmationNeeded,
+    Forbidden,
+    IllegalState,
+    Invalid,
+    NotFound,
+)
 from dusangire.intake import CustomerInput
 from dusangire.keyring import Keyring
 from dusangire.outbox import deliveries as outbox
 from dusangire.outbox import endpoints as merchant_webhooks
 from dusangire.outbox.deliveries import DISABLED_AFTER, PLACES, SCHEDULE, Answer, judge
-from dusangire.outbox.endpoints import Delivery, DeliveryStatus, Endpoint
+from dusangire.outbox.endpoints import Delivery, DeliveryStatus, Endpoint, Try
 from dusangire.permissions import Role, Scope
+from dusangire.settings import Settings
 
 
 @dataclass
@@ -92,7 +101,10 @@ class Desk:
         return found
 
     async def now(self) -> Endpoint:
-        return await merchant_webhooks.endpoint(OPERATOR, self.endpoint.id)
+        return (await merchant_webhooks.by_ids(OPERATOR, [self.endpoint.id]))[self.endpoint.id]
+
+    async def log(self, delivery: Delivery) -> list[Try]:
+        return (await merchant_webhooks.tries(OPERATOR, [delivery.id])).get(delivery.id, [])
 
 
 @asynccontextmanager
@@ -283,7 +295,7 @@ async def test_whatever_goes_wrong_is_tried_to_the_end_of_the_schedule_with_one_
         tries += 1
 
     ended = await desk.again(delivery)
-    told = await merchant_webhooks.tries(OPERATOR, delivery.id)
+    told = await desk.log(delivery)
     assert tries == len(SCHEDULE) == len(desk.sink.received) == len(told) == ended.tries
     assert (ended.status, ended.http_status) == (DeliveryStatus.FAILED, status)
     assert why in (ended.error or "")
@@ -443,7 +455,7 @@ async def test_an_answer_without_end_is_not_read_to_the_end_and_shown_in_part(de
 
     await desk.work()
 
-    [told] = await merchant_webhooks.tries(OPERATOR, delivery.id)
+    [told] = await desk.log(delivery)
     assert (await desk.again(delivery)).status is DeliveryStatus.DELIVERED
     assert len(told.answer or "") == 500
 
@@ -496,7 +508,7 @@ async def test_f38_who_held_it_for_too_long_changes_nothing(
     await stalled
 
     ended = await desk.again(delivery)
-    told = await merchant_webhooks.tries(OPERATOR, delivery.id)
+    told = await desk.log(delivery)
     assert (ended.status, ended.tries, ended.http_status) == (status, 2, second)
     assert sorted((one.number, one.http_status) for one in told) == [(1, 500), (2, second)]
     assert (await desk.now()).health.failures == failures
@@ -630,6 +642,28 @@ async def test_without_overlap_the_old_secret_is_gone_at_once(desk: Desk) -> Non
         desk.sink.received[0].verified(desk.secret)
 
 
+async def test_with_a_wrong_key_for_an_endpoint_the_process_does_not_start(
+    tmp_path: Path, url: str
+) -> None:
+    old, new = (f"k{n}:{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
+    async with open_shop(tmp_path, url, secret_keys=old, loopback_webhooks=True) as shop:
+        address = "http://127.0.0.1:9/hooks"
+        endpoint, _ = await merchant_webhooks.create(shop.core, OPERATOR, address, ["*"])
+        await shop.run("DELETE FROM gateway_health")
+        await shop.run("DELETE FROM gateway_account")
+
+    for keys in (new, f"k1:{new.partition(':')[2]}"):
+        with pytest.raises(CannotStart, match=rf"(?s)webhook_endpoint:{endpoint.id}.*'k1'"):
+            async with open_core(Settings(home=tmp_path, secret_keys=keys), url):
+                pass
+
+    async with open_core(Settings(home=tmp_path, secret_keys=f"{new},{old}"), url):
+        await merchant_webhooks.delete(OPERATOR, endpoint.id)
+    # What will never sign again stops nobody.
+    async with open_core(Settings(home=tmp_path, secret_keys=new), url):
+        pass
+
+
 async def test_new_keys_seal_the_secrets_of_endpoints_too(desk: Desk) -> None:
     core = desk.shop.core
     await merchant_webhooks.rotate(core, OPERATOR, desk.endpoint.id, 24)
@@ -644,6 +678,22 @@ async def test_new_keys_seal_the_secrets_of_endpoints_too(desk: Desk) -> None:
 
     assert (done.webhook_endpoints, again.webhook_endpoints) == (1, 0)
     desk.sink.received[0].verified(desk.secret)
+
+
+async def test_old_tries_are_forgotten_and_what_was_told_is_not(desk: Desk) -> None:
+    old, new = await desk.tested(), await desk.tested()
+    await desk.work()
+    age = "UPDATE webhook_try SET tried_at = $2::timestamptz - $3::interval WHERE delivery_id = $1"
+    now, day = desk.shop.core.clock(), timedelta(days=1)
+    await desk.shop.run(age, old.id, now, 91 * day)
+    await desk.shop.run(age, new.id, now, 89 * day)
+
+    assert await outbox.forget(desk.shop.core) == 1
+    assert await outbox.forget(desk.shop.core) == 0
+
+    assert await desk.log(old) == []
+    assert len(await desk.log(new)) == 1
+    assert (await desk.again(old)).status is DeliveryStatus.DELIVERED
 
 
 # ── again ────────────────────────────────────────────────────────────────────────────────────────

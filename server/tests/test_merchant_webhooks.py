@@ -8,7 +8,9 @@ import pytest
 import pytest_asyncio
 from core.tests.sink import Sink, open_sink
 
+from dusangire.database import Row, fetch
 from dusangire.egress import Egress
+from dusangire.outbox import endpoints
 from dusangire.permissions import Role, Scope
 from dusangire_server.testing import Shop, open_shop
 
@@ -177,6 +179,100 @@ async def test_410_disables_and_the_api_says_why(near: Shop, sink: Sink) -> None
     [one] = [one for one in found["webhookEndpoints"] if one["id"] == endpoint]
     assert one["disabledBecause"].startswith("It answered 410")
     assert len(sink.received) == 1
+
+
+async def _many() -> None:
+    """Four endpoints that were told thirty things each; each took 101 tries."""
+    await fetch(
+        "INSERT INTO webhook_endpoint (id, url, events, secret, enabled, disabled_because) "
+        "SELECT gen_random_uuid(), 'https://shop.example.rw/', '[]', 'x', false, 'many' "
+        "FROM generate_series(1, 4)"
+    )
+    await fetch(
+        "INSERT INTO webhook_delivery (id, endpoint_id, type, body, status, ended_at) "
+        "SELECT gen_random_uuid(), id, 'webhook.test', '{}', 'FAILED', now() "
+        "FROM webhook_endpoint, generate_series(1, 30) WHERE disabled_because = 'many'"
+    )
+    await fetch(
+        "INSERT INTO webhook_try (id, delivery_id, number, duration_ms, tried_at) "
+        "SELECT gen_random_uuid(), d.id, n, n, now() FROM webhook_delivery d "
+        "JOIN webhook_endpoint e ON e.id = d.endpoint_id, generate_series(1, 101) n "
+        "WHERE e.disabled_because = 'many'"
+    )
+
+
+async def _forget_many() -> None:
+    await fetch(
+        "DELETE FROM webhook_try t USING webhook_delivery d, webhook_endpoint e WHERE "
+        "d.id = t.delivery_id AND e.id = d.endpoint_id AND e.disabled_because = 'many'"
+    )
+    await fetch(
+        "DELETE FROM webhook_delivery d USING webhook_endpoint e "
+        "WHERE e.id = d.endpoint_id AND e.disabled_because = 'many'"
+    )
+    await fetch("DELETE FROM webhook_endpoint WHERE disabled_because = 'many'")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def statements(near: Shop, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """What is asked of the database about webhooks, of which there are many."""
+    await _many()
+    asked: list[str] = []
+
+    async def counting(statement: str, *values: Any) -> list[Row]:
+        asked.append(statement)
+        return await fetch(statement, *values)
+
+    monkeypatch.setattr(endpoints, "fetch", counting)
+    yield asked
+    await _forget_many()
+
+
+async def test_however_many_deliveries_a_page_has_their_tries_are_read_together(
+    near: Shop, statements: list[str]
+) -> None:
+    found = await near.get(
+        "{ webhookEndpoints { id disabledBecause deliveries(first: 30) { edges { node { "
+        "endpoint { id } log { number } } } } } }"
+    )
+
+    # The endpoints; of each its page, and at most once for the page its tries and endpoints.
+    assert len(statements) <= 1 + 3 * len(found["webhookEndpoints"])
+    many = [one for one in found["webhookEndpoints"] if one["disabledBecause"] == "many"]
+    nodes = [(one, edge["node"]) for one in many for edge in one["deliveries"]["edges"]]
+    assert len(nodes) == 4 * 30
+    for one, node in nodes:
+        assert node["endpoint"] == {"id": one["id"]}
+        assert [row["number"] for row in node["log"]] == list(range(2, 102))
+
+
+async def test_deliveries_below_a_delivery_are_refused(near: Shop, statements: list[str]) -> None:
+    answer = await near.ask(
+        "{ webhookEndpoints { deliveries(first: 30) { edges { node { endpoint { "
+        "deliveries(first: 100) { edges { node { id } } } } } } } } }"
+    )
+
+    assert answer["data"] is None
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"INVALID"}
+    assert "below a delivery" in answer["errors"][0]["message"]
+    assert len([one for one in statements if "FROM webhook_delivery" in one]) < 20
+
+
+async def test_what_a_deleted_endpoint_was_told_still_names_it(near: Shop, sink: Sink) -> None:
+    endpoint, _ = await made(near, sink)
+    test = "mutation($id: ID!) { testWebhookEndpoint(id: $id) { delivery { id } } }"
+    told_of = (await near.get(test, {"id": endpoint}))["testWebhookEndpoint"]["delivery"]["id"]
+    await near.get(EXISTING % "deleteWebhookEndpoint(id: $id)", {"id": endpoint})
+
+    found = await near.get(
+        "query($id: ID!) { webhookDelivery(id: $id) { endpoint { id disabledBecause } } }",
+        {"id": told_of},
+    )
+
+    assert found["webhookDelivery"]["endpoint"] == {
+        "id": endpoint,
+        "disabledBecause": "It was deleted.",
+    }
 
 
 async def test_an_endpoint_is_changed_rotated_and_deleted(near: Shop, sink: Sink) -> None:

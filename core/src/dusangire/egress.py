@@ -12,6 +12,8 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,11 +34,24 @@ HTTPS = 443
 MAX_URL = 2_000
 # Addresses of one name that are tried, one after the other.
 _TRIED = 4
+# How long one look-up may take. A name server that is away costs the system five seconds.
+_LOOK_UP_WITHIN = 8.0
+_LOOK_UPS_AT_A_TIME = 32
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
-# Prefixes in which an IPv4 address hides: Teredo, 6to4. NAT64 and mapped ones are outside 2000::/3.
-_DISGUISES = tuple(map(ipaddress.IPv6Network, ("2001::/32", "2002::/16")))
-# What answers for 6to4: nobody's own address.
-_RELAYS = ipaddress.IPv4Network("192.88.99.0/24")
+# Special in IANA's registries, and not private to every version of `ipaddress` that we run on.
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # protocols: NAT64's own, discovery
+            "192.88.99.0/24",  # whoever answers for 6to4
+            "2001::/23",  # protocols: Teredo (an IPv4 address in disguise), ORCHID, benchmarks
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4: an IPv4 address in disguise
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
 _NO_NAMES = frozenset({"localhost", "local", "internal", "localdomain", "lan", "arpa", "onion"})
 
@@ -48,11 +63,53 @@ class NotAllowed(Exception):
         super().__init__(message or self.__doc__)
 
 
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """Asks the system. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+class LookUps:
+    """Asks the system, in threads of its own.
+
+    Who looks up names that others chose must not hold up anybody else: the event loop's few
+    threads stay free for them. A name that hangs takes one thread, however many wait for it.
+
+    patience: seconds after which nobody waits any more, though the thread may still be taken.
+    """
+
+    def __init__(self, what_for: str, *, patience: float = _LOOK_UP_WITHIN) -> None:
+        self._threads = ThreadPoolExecutor(_LOOK_UPS_AT_A_TIME, f"look-up-{what_for}")
+        self._patience = patience
+        self._under_way: dict[tuple[str, int], Future[list[str]]] = {}
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Raises OSError, also when it takes too long."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_looking: Future[list[str]]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(done.set)
+
+        looking = self._looking(host, port)
+        looking.add_done_callback(tell)
+        try:
+            async with asyncio.timeout(self._patience):
+                await done.wait()
+        except TimeoutError as error:
+            raise OSError(f"{host} was not found within {self._patience:g} seconds") from error
+        return looking.result()
+
+    def _looking(self, host: str, port: int) -> Future[list[str]]:
+        looking = self._under_way.get((host, port))
+        if looking is None:
+            looking = self._under_way[host, port] = self._threads.submit(_ask_system, host, port)
+            looking.add_done_callback(lambda _: self._under_way.pop((host, port), None))
+        return looking
+
+
+def _ask_system(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+# Of this process. Apart, so that merchants' name servers keep no payment waiting.
+_OF_WEBHOOKS = LookUps("webhooks")
+_OF_GATEWAYS = LookUps("gateways")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +125,17 @@ class Egress:
     ports: frozenset[int] | None = frozenset({HTTPS})
     loopback: bool = False
     ca_bundle: Path | None = None
-    resolve: Resolver = look_up
+    resolve: Resolver = _OF_WEBHOOKS
 
     @classmethod
     def of_gateways(cls, settings: Settings) -> "Egress":
         """Banks like odd ports; simulators are on this machine, in test mode."""
-        return cls(ports=None, loopback=not settings.live, ca_bundle=settings.ca_bundle)
+        return cls(
+            ports=None,
+            loopback=not settings.live,
+            ca_bundle=settings.ca_bundle,
+            resolve=_OF_GATEWAYS,
+        )
 
     @classmethod
     def of_webhooks(cls, settings: Settings) -> "Egress":
@@ -133,9 +195,8 @@ class Egress:
         """Looks an address up as it would be before a call. Raises NotAllowed."""
         host, port = self.read(url)
         try:
-            async with asyncio.timeout(5):
-                await self.addresses(host, port)
-        except (OSError, TimeoutError) as error:
+            await self.addresses(host, port)
+        except OSError as error:
             raise NotAllowed(f"{host} cannot be found.") from error
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -178,9 +239,10 @@ def _literal(host: str) -> Address | None:
 def _is_public(address: Address) -> bool:
     if not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    if isinstance(address, ipaddress.IPv4Address):
-        return address not in _RELAYS
-    return address in _GLOBAL_IPV6 and not any(address in network for network in _DISGUISES)
+    if any(address in network for network in _SPECIAL):
+        return False
+    # Outside it are the rest: mapped and translated IPv4 addresses, segment routing, discard-only.
+    return address.version == 4 or address in _GLOBAL_IPV6
 
 
 def _is_loopback(host: str) -> bool:

@@ -52,12 +52,13 @@ class WebhookDelivery:
 
     @described.field("The tries, in their order; of many the latest hundred.")
     async def log(self, info: Info) -> list[WebhookTry]:
-        found = await core.tries(info.context.actor, cast("core.Delivery", self).id)
+        found = await info.context.loaders.webhook_tries.load(cast("core.Delivery", self).id)
         return cast("list[WebhookTry]", found)
 
     @strawberry.field
     async def endpoint(self, info: Info) -> "WebhookEndpoint":
-        return cast("WebhookEndpoint", await core.endpoint(info.context.actor, self.endpoint_id))
+        found = await info.context.loaders.webhook_endpoints.load(self.endpoint_id)
+        return cast("WebhookEndpoint", found)
 
 
 @strawberry.type
@@ -104,6 +105,7 @@ class WebhookEndpoint:
         after: str | None = None,
         status: WebhookDeliveryStatus | None = None,
     ) -> WebhookDeliveryConnection:
+        _refuse_nested(info)
         page = await core.deliveries(
             info.context.actor,
             cast("core.Endpoint", self).id,
@@ -118,6 +120,15 @@ class WebhookEndpoint:
             ],
             page_info=page_info(page, after),
         )
+
+
+def _refuse_nested(info: Info) -> None:
+    """A page of deliveries for each delivery of a page is more than anybody can read."""
+    above = info.path.prev
+    while above is not None:
+        if above.typename == "WebhookDelivery":
+            raise Invalid("deliveries cannot be asked for below a delivery.", field=["deliveries"])
+        above = above.prev
 
 
 @strawberry.type

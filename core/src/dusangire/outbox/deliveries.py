@@ -27,6 +27,7 @@ from dusangire.exchanges import shown_text
 from dusangire.followers import Follower
 from dusangire.masking import spellings
 from dusangire.outbox.body import FAMILIES, body_of, wanted_by
+from dusangire.outbox.sealed import opened
 from dusangire.tail import EventRecord
 from dusangire.transactions import assert_no_transaction
 
@@ -56,6 +57,8 @@ MAX_RETRY_AFTER = timedelta(hours=24)
 _LEASE = timedelta(seconds=30)
 # After so long without a single success nobody is listening.
 DISABLED_AFTER = timedelta(days=5)
+# How long a try can be looked at. That it was told, and what, stays.
+TRIES_KEPT = timedelta(days=90)
 # Tries at a time at one endpoint, of one worker. One that fails gets fewer: it may be in trouble.
 PLACES = 8
 PLACES_IN_TROUBLE = 2
@@ -125,11 +128,6 @@ class Verdict:
 def message_id(delivery_id: UUID) -> str:
     """The `webhook-id` of a delivery: the same in every try, and when it is sent anew."""
     return f"msg_{delivery_id.hex}"
-
-
-def secret_owner(endpoint_id: UUID) -> str:
-    """What an endpoint's secret is sealed for."""
-    return f"webhook_endpoint:{endpoint_id}"
 
 
 _WAITING = """SELECT id, failures, (
@@ -236,8 +234,6 @@ async def _take(core: Core, endpoint_id: UUID) -> Taken | None:
 
 
 def _taken(core: Core, row: Row) -> Taken:
-    owner = secret_owner(row["endpoint_id"])
-    sealed = [blob for blob in (row["secret"], row["previous_secret"]) if blob]
     return Taken(
         id=row["id"],
         endpoint_id=row["endpoint_id"],
@@ -245,7 +241,7 @@ def _taken(core: Core, row: Row) -> Taken:
         body=row["body"],
         tries=row["tries"],
         step=row["step"],
-        secrets=tuple(core.keyring.unseal(b, owner=owner, field="secret") for b in sealed),
+        secrets=opened(core.keyring, row),
     )
 
 
@@ -410,3 +406,15 @@ async def _settle(
     )
     if disabled:
         core.news.set()
+
+
+# ── forgetting ───────────────────────────────────────────────────────────────────────────────────
+
+_FORGET = """DELETE FROM webhook_try WHERE id IN (
+    SELECT id FROM webhook_try WHERE tried_at < $1 LIMIT 10000 FOR UPDATE SKIP LOCKED)
+RETURNING id"""
+
+
+async def forget(core: Core) -> int:
+    """Removes up to ten thousand tries that are too old; gives how many there were."""
+    return len(await fetch(_FORGET, core.clock() - TRIES_KEPT))

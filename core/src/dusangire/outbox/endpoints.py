@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from dusangire.database import Row, fetch, tx
 from dusangire.egress import NotAllowed
 from dusangire.errors import IllegalState, Invalid, NotFound
 from dusangire.outbox.body import FAMILIES, TEST, TYPES, WILDCARDS, body
-from dusangire.outbox.deliveries import message_id, secret_owner
+from dusangire.outbox.deliveries import message_id
+from dusangire.outbox.sealed import secret_owner
 from dusangire.permissions import Permission
 from dusangire.queries import MAX_PAGE, Page
 from dusangire.records import json_of
@@ -176,10 +178,11 @@ async def endpoints(actor: Actor) -> list[Endpoint]:
     return [Endpoint.of(row) for row in await fetch(_ENDPOINTS)]
 
 
-async def endpoint(actor: Actor, endpoint_id: UUID) -> Endpoint:
-    """Raises Forbidden, NotFound."""
+async def by_ids(actor: Actor, ids: Sequence[UUID]) -> dict[UUID, Endpoint]:
+    """Endpoints by their ids, deleted ones too. Raises Forbidden."""
     actor.require(Permission.READ_WEBHOOKS)
-    return Endpoint.of(_one(await fetch(_ENDPOINT, endpoint_id)))
+    rows = await fetch("SELECT * FROM webhook_endpoint WHERE id = ANY($1::uuid[])", list(ids))
+    return {row["id"]: Endpoint.of(row) for row in rows}
 
 
 # Whoever is switched on again begins with a clean slate.
@@ -496,11 +499,15 @@ async def delivery(actor: Actor, delivery_id: UUID) -> Delivery | None:
     return Delivery.of(rows[0]) if rows else None
 
 
-async def tries(actor: Actor, delivery_id: UUID) -> list[Try]:
-    """The tries of a delivery, the latest hundred, in their order. Raises Forbidden."""
+_TRIES = """SELECT t.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT * FROM webhook_try WHERE delivery_id = wanted.id ORDER BY number DESC LIMIT 100) t
+ORDER BY t.delivery_id, t.number"""
+
+
+async def tries(actor: Actor, delivery_ids: Sequence[UUID]) -> dict[UUID, list[Try]]:
+    """The tries of each delivery, the latest hundred, in their order. Raises Forbidden."""
     actor.require(Permission.READ_WEBHOOKS)
-    rows = await fetch(
-        "SELECT * FROM webhook_try WHERE delivery_id = $1 ORDER BY number DESC LIMIT 100",
-        delivery_id,
-    )
-    return [Try.of(row) for row in reversed(rows)]
+    found: dict[UUID, list[Try]] = defaultdict(list)
+    for row in await fetch(_TRIES, list(delivery_ids)):
+        found[row["delivery_id"]].append(Try.of(row))
+    return found

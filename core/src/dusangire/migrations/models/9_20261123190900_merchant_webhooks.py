@@ -71,6 +71,7 @@ CREATE TABLE webhook_try (
     tried_at timestamptz NOT NULL,
     CONSTRAINT webhook_try_number_key UNIQUE (delivery_id, number)
 );
+CREATE INDEX webhook_try_age_idx ON webhook_try (tried_at);
 """
 
 
