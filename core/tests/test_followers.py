@@ -1,6 +1,7 @@
 """What follows from a change is written once, whatever breaks in between."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -53,6 +54,40 @@ async def test_a_follower_acts_on_its_own_types_only(shop: Shop) -> None:
     assert await follow(shop.core, [other]) == 1
 
     assert await remembered() == []
+
+
+async def test_one_that_cannot_act_here_leaves_its_place_to_those_who_can(shop: Shop) -> None:
+    await bare(shop)
+    await stamp(shop)
+
+    assert await follow(shop.core, [replace(FOLLOWER, runs=lambda _core: False)]) == 0
+    assert await follow(shop.core, [FOLLOWER]) == 1
+
+
+async def test_one_that_begins_now_leaves_the_past_alone_and_misses_nothing_after(
+    shop: Shop,
+) -> None:
+    beginner = replace(FOLLOWER, name="beginner", from_now=True)
+    await bare(shop)
+    await stamp(shop)
+    assert await follow(shop.core, [beginner]) == 0
+    made = str(await bare(shop))
+    await stamp(shop)
+
+    assert await follow(shop.core, [beginner]) == 1
+
+    assert await remembered() == [made]
+
+
+async def test_one_that_begins_before_there_is_anything_follows_the_first_event(shop: Shop) -> None:
+    beginner = replace(FOLLOWER, name="beginner", from_now=True)
+    await follow(shop.core, [beginner])
+    made = str(await bare(shop))
+    await stamp(shop)
+
+    assert await follow(shop.core, [beginner]) == 1
+
+    assert await remembered() == [made]
 
 
 async def test_processes_at_once_act_once(shop: Shop) -> None:
@@ -115,6 +150,49 @@ async def test_a_lost_database_is_no_debt_the_whole_batch_comes_again(shop: Shop
 
     assert await remembered() == made
     assert await fetch("SELECT FROM follower_debt") == []
+
+
+async def test_one_that_is_blocked_holds_up_no_other(shop: Shop) -> None:
+    made = str(await bare(shop))
+    await stamp(shop)
+
+    async def blocked(_core: Core, _event: EventRecord) -> None:
+        raise Retryable
+
+    first = Follower(name="first", types=("payment.",), act=blocked)
+
+    await follow(shop.core, [first, FOLLOWER])
+
+    assert await remembered() == [made]
+    assert await shop.value("SELECT position FROM follower WHERE name = 'first'") == 0
+
+
+async def test_an_event_that_always_runs_out_of_time_becomes_a_debt(shop: Shop) -> None:
+    first, second, third = [await bare(shop) for _ in range(3)]
+    await stamp(shop)
+
+    async def too_long(core: Core, event: EventRecord) -> None:
+        await remember(core, event)
+        if event.payment_id == second:
+            await fetch("SET LOCAL statement_timeout = 1")
+            await fetch("SELECT pg_sleep(10)")
+
+    slow = Follower(name="memory", types=("payment.",), act=too_long)
+    for _ in range(5):
+        with pytest.raises(Retryable):
+            await follow(shop.core, [slow])
+        assert await remembered() == []
+
+    await follow(shop.core, [slow])
+
+    assert await remembered() == [str(first), str(third)]
+    assert await shop.value("SELECT tries FROM follower_debt") == 1
+    await _due()
+    await follow(shop.core, [slow])
+    assert await shop.row("SELECT tries, next_try_at > now() AS waits FROM follower_debt") == {
+        "tries": 2,
+        "waits": True,
+    }
 
 
 async def _due() -> None:

@@ -21,6 +21,7 @@ from dusangire.database import fetch
 from dusangire.invoicing import merchant
 from dusangire.invoicing.documents import links
 from dusangire.invoicing.documents.paper import load_paper
+from dusangire.permissions import Role
 from dusangire.testing.rig import serve
 from dusangire_server.app import build_app
 from dusangire_server.limits import Limits
@@ -100,6 +101,42 @@ async def test_the_link_of_the_api_gives_the_pdf(shop: Shop, invoice_id: UUID) -
     text = PdfReader(io.BytesIO(answer.content)).pages[0].extract_text()
     assert "Facture" in text
     assert "Inyange Crafts" in text
+
+
+PHONE, EMAIL = "+250788123456", "aline@example.rw"
+
+
+async def _shown(shop: Shop, url: str) -> str:
+    """All that the page and the PDF of a link show."""
+    page, pdf = await shop.http.get(page_of(url)), await shop.http.get(url)
+    assert (page.status_code, pdf.status_code) == (200, 200)
+    return page.text + PdfReader(io.BytesIO(pdf.content)).pages[0].extract_text()
+
+
+async def test_an_invoice_shows_people_numbers_in_part_and_customers_their_own(
+    shop: Shop, invoice_id: UUID
+) -> None:
+    customer = {"reference": "C-77", "name": "Aline", "phone": PHONE, "email": EMAIL}
+    payment = (await shop.create(customer=customer))["payment"]
+    made = await shop.get(
+        'mutation { createInvoice(input: { idempotencyKey: "paper-1" '
+        f'paymentId: "{payment["id"]}" }}) {{ invoice {{ id }} userErrors {{ message }} }} }}'
+    )
+    query = f'{{ invoice(id: "{made["createInvoice"]["invoice"]["id"]}") {{ id pdfUrl }} }}'
+
+    server = (await shop.get(query))["invoice"]["pdfUrl"]
+    for role in Role:
+        person = await shop.person(role)
+        theirs = (await shop.get(query, token=person))["invoice"]["pdfUrl"]
+        shown = await _shown(shop, theirs)
+
+        assert PHONE not in shown, role
+        assert EMAIL not in shown, role
+        assert "+2507****456" in shown
+        assert "a•••@example.rw" in shown
+    whole = await _shown(shop, server)
+    assert PHONE in whole
+    assert EMAIL in whole
 
 
 async def test_a_payment_that_is_paid_ends_as_a_pdf(shop: Shop, invoice_id: UUID) -> None:

@@ -23,6 +23,8 @@ from dusangire.text import printable
 log = structlog.get_logger(__name__)
 
 _BATCH = 50
+# So often an event may send its batch back; then it is a debt, and those behind it go on.
+_STALLS = 5
 # What is wrong with the database or the moment, not with the event.
 _TRY_LATER = (*LOST, Retryable, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
@@ -35,39 +37,85 @@ class Follower:
     types: how the types of the events begin that it acts on, such as `refund.`.
     act: writes what follows, with `fetch` alone: it runs inside a transaction. What it raises makes
         the event a debt: it is tried again, and those behind it go on.
+    runs: whether this process can act at all. One that cannot leaves the place to those who can.
+    from_now: what happened before it first ran is not followed.
     """
 
     name: str
     types: tuple[str, ...]
     act: Callable[[Core, EventRecord], Awaitable[None]]
+    runs: Callable[[Core], bool] = lambda _core: True
+    from_now: bool = False
 
 
 _BEHIND = """
 SELECT name FROM unnest($1::text[]) AS name LEFT JOIN follower f USING (name)
 WHERE coalesce(f.position, 0) < (SELECT max(position) FROM event)
+    OR f.name IS NULL AND name = ANY($2)
 UNION SELECT follower FROM follower_debt WHERE next_try_at <= now() AND follower = ANY($1)"""
 
 
 async def follow(core: Core, followers: Iterable[Follower]) -> int:
     """Lets each follower act on what is new, and on what it could not do before; gives how many
-    events were looked at. Any number of processes may call it at once."""
-    named = {follower.name: follower for follower in followers}
+    events were looked at. Any number of processes may call it at once.
+
+    One that cannot go on holds up no other. Raises Retryable when none could.
+    """
+    named = {follower.name: follower for follower in followers if follower.runs(core)}
+    from_now = [follower.name for follower in named.values() if follower.from_now]
     done = 0
-    for row in await fetch(_BEHIND, list(named)):
+    held_up: Retryable | None = None
+    rows = await fetch(_BEHIND, list(named), from_now)
+    # Who begins does so before the others write what it would have to follow.
+    for row in sorted(rows, key=lambda row: row["name"] not in from_now):
         follower = named[row["name"]]
-        done += await _go_on(core, follower) + await _make_good(core, follower)
+        for step in (_go_on, _make_good):
+            try:
+                done += await step(core, follower)
+            except Retryable as error:
+                held_up = error
+            except Exception:
+                log.exception("follower held up", follower=follower.name)
+    if held_up is not None and not done:
+        raise held_up
     return done
 
 
+_STALLED = """
+UPDATE follower SET stalls = CASE WHEN stalled_at = $2 THEN stalls + 1 ELSE 1 END, stalled_at = $2
+WHERE name = $1"""
+
+
 async def _go_on(core: Core, follower: Follower) -> int:
-    await fetch("INSERT INTO follower (name) VALUES ($1) ON CONFLICT DO NOTHING", follower.name)
+    await fetch(
+        "INSERT INTO follower (name, position) SELECT $1, CASE WHEN $2 THEN "
+        "(SELECT coalesce(max(position), 0) FROM event) ELSE 0 END ON CONFLICT DO NOTHING",
+        follower.name,
+        follower.from_now,
+    )
+    at: list[int] = []
+    try:
+        return await _act_on_batch(core, follower, at)
+    except Retryable:
+        if at:
+            log.warning("follower held up", follower=follower.name, position=at[-1])
+            # A database that is away counts nothing: that is no fault of the event.
+            await fetch(_STALLED, follower.name, at[-1])
+        raise
+
+
+async def _act_on_batch(core: Core, follower: Follower, at: list[int]) -> int:
+    """at: takes the position of each event before it is acted on."""
     async with tx():
         # Whoever holds the row follows; another process comes back later.
         held = await fetch(
-            "SELECT position FROM follower WHERE name = $1 FOR UPDATE SKIP LOCKED", follower.name
+            "SELECT position, stalled_at, stalls FROM follower WHERE name = $1 "
+            "FOR UPDATE SKIP LOCKED",
+            follower.name,
         )
         if not held:
             return 0
+        tired_at = held[0]["stalled_at"] if held[0]["stalls"] >= _STALLS else None
         events = await fetch(
             f"SELECT {EVENT_COLUMNS} FROM event WHERE position > $1 ORDER BY position "
             f"LIMIT {_BATCH}",
@@ -75,7 +123,8 @@ async def _go_on(core: Core, follower: Follower) -> int:
         )
         for row in events:
             if row["type"].startswith(follower.types):
-                error = await _act(core, follower, row)
+                at.append(row["position"])
+                error = await _act(core, follower, row, patient=row["position"] != tired_at)
                 if error is not None:
                     await _owe(core, follower, row, error)
         if events:
@@ -87,15 +136,21 @@ async def _go_on(core: Core, follower: Follower) -> int:
     return len(events)
 
 
-async def _act(core: Core, follower: Follower, row: Row) -> Exception | None:
-    """Why it could not act, after all of it was taken back."""
+async def _act(
+    core: Core, follower: Follower, row: Row, *, patient: bool = False
+) -> Exception | None:
+    """Why it could not act, after all of it was taken back.
+
+    patient: what may be the moment's fault is raised instead, so that the whole batch comes again.
+    """
     await fetch("SAVEPOINT act")
     try:
         await follower.act(core, EventRecord.of(row))
-    except _TRY_LATER:
-        raise
     except Exception as error:
+        if patient and isinstance(error, _TRY_LATER):
+            raise
         log.exception("event not acted on", follower=follower.name, position=row["position"])
+        # This raises when the connection is lost: then it is no debt.
         await fetch("ROLLBACK TO SAVEPOINT act")
         return error
     await fetch("RELEASE SAVEPOINT act")

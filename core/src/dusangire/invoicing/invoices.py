@@ -299,7 +299,7 @@ async def _issue(actor: Actor, turn: _Turn, row: Row) -> Row:
     return issued
 
 
-_PAY = f"""
+_MARK_PAID = f"""
 WITH changed AS (
     UPDATE invoice SET status = 'PAID', version = version + 1, paid_at = $2, updated_at = $3
     WHERE id = $1 AND status = 'ISSUED' RETURNING *
@@ -314,11 +314,11 @@ WITH changed AS (
 SELECT * FROM changed"""
 
 
-async def _pay(core: Core, actor: Actor, row: Row, payment: Payment) -> Row:
+async def _mark_paid(core: Core, actor: Actor, row: Row, payment: Payment) -> Row:
     """The invoice after it was paid; as it is, when it was before."""
     now = core.clock()
     rows = await fetch(
-        _PAY,
+        _MARK_PAID,
         row["id"],
         payment.completed_at or now,
         now,
@@ -336,7 +336,7 @@ async def _settle_what_was_paid(core: Core, actor: Actor, row: Row) -> Row:
     [payment] = await fetch("SELECT * FROM payment WHERE id = $1", row["payment_id"])
     if PaymentStatus(payment["status"]) not in _PAID:
         return row
-    paid = await _pay(core, actor, row, Payment.of(payment))
+    paid = await _mark_paid(core, actor, row, Payment.of(payment))
     for refund in await fetch(
         "SELECT * FROM refund WHERE payment_id = $1 AND status = 'SUCCEEDED' ORDER BY completed_at",
         row["payment_id"],
@@ -349,8 +349,11 @@ async def _settle_what_was_paid(core: Core, actor: Actor, row: Row) -> Row:
 
 
 async def _act(core: Core, event: EventRecord) -> None:
+    # One order for all who issue: the invoices' counter, an invoice, the credit notes' counter.
+    # The next event of the batch may want the first again, so that a refund takes it too.
+    turn = await _turn(core, SERIES[InvoiceKind.INVOICE])
     if event.type == "payment.succeeded" and event.payment is not None:
-        await _paid(core, event.payment)
+        await _invoice_payment(core, turn, event.payment)
     elif event.type == "refund.succeeded" and event.refund is not None:
         await _credit(core, SYSTEM, event.refund)
 
@@ -363,9 +366,8 @@ _OF_PAYMENT = (
 )
 
 
-async def _paid(core: Core, payment: Payment) -> None:
-    # The counter first, then the invoice: whoever issues takes them in this order.
-    turn = await _turn(core, SERIES[InvoiceKind.INVOICE])
+async def _invoice_payment(core: Core, turn: _Turn, payment: Payment) -> None:
+    """Issues the invoice of a payment that was paid, and marks it paid."""
     rows = await fetch(_OF_PAYMENT, payment.id)
     if not rows:
         rows = await _insert(await _of_payment(core, payment))
@@ -373,7 +375,7 @@ async def _paid(core: Core, payment: Payment) -> None:
         rows = await fetch(_OF_PAYMENT, payment.id)
     [row] = rows
     row = await _issue(SYSTEM, turn, row)
-    await _pay(core, SYSTEM, row, payment)
+    await _mark_paid(core, SYSTEM, row, payment)
 
 
 async def _of_payment(core: Core, payment: Payment) -> Draft:
@@ -398,11 +400,11 @@ async def _insert(draft: Draft) -> list[Row]:
 async def _credit(core: Core, actor: Actor, refund: RefundRequest) -> None:
     """A credit note for what was given back, once."""
     rows = await fetch(_OF_PAYMENT, refund.payment_id)
-    if not rows:
+    if not rows or rows[0]["number"] is None:
         await _refuse_if_owed(refund.payment_id)
-        return  # paid before there were invoices
+        return  # paid before there were invoices; a draft is credited when it is issued
     [original] = rows
-    if original["number"] is None or not await _was_invoiced(refund):
+    if not await _was_invoiced(refund):
         return
     if await fetch("SELECT FROM invoice WHERE refund_id = $1", refund.id):
         return
@@ -615,22 +617,42 @@ class NumberLine:
         return gapless and self.out_of_order == 0
 
 
+# Of `sequence` alone, which is there with the number: the index has all of it.
 _GAPS = """
-SELECT coalesce(given.name, counter.name) AS name, coalesce(issued, 0) AS issued,
-    coalesce(first, 0) AS first, coalesce(last, 0) AS last, coalesce(reached, 0) AS reached,
-    coalesce(out_of_order, 0) AS out_of_order
+SELECT coalesce(given.name, counter.name) AS name, series, year, coalesce(issued, 0) AS issued,
+    coalesce(first, 0) AS first, coalesce(last, 0) AS last, coalesce(reached, 0) AS reached
 FROM (
-    SELECT series || '-' || year AS name, count(*) AS issued, min(sequence) AS first,
-        max(sequence) AS last, count(*) FILTER (WHERE issued_at < before) AS out_of_order
-    FROM (
-        SELECT series, year, sequence, issued_at,
-            lag(issued_at) OVER (PARTITION BY series, year ORDER BY sequence) AS before
-        FROM invoice WHERE number IS NOT NULL
-    ) AS numbered GROUP BY series, year
+    SELECT series || '-' || year AS name, series, year, count(*) AS issued,
+        min(sequence) AS first, max(sequence) AS last
+    FROM invoice WHERE sequence IS NOT NULL GROUP BY series, year
 ) AS given FULL JOIN document_counter AS counter ON counter.name = given.name
 ORDER BY 1"""
+_DISORDER = """
+SELECT count(*) FILTER (WHERE issued_at < before) AS disorder, max(sequence) AS last FROM (
+    SELECT sequence, issued_at, lag(issued_at) OVER (ORDER BY sequence) AS before FROM (
+        SELECT sequence, issued_at FROM invoice
+        WHERE series = $1 AND year = $2 AND sequence >= $3 ORDER BY sequence LIMIT $4
+    ) AS part
+) AS numbered"""
+# Documents of one statement: millions take longer than a statement may.
+_PART = 50_000
 
 
 async def gaps() -> list[NumberLine]:
     """Every series and year with its numbers; `whole` says whether one is missing."""
-    return [NumberLine(**row) for row in await fetch(_GAPS)]
+    return [
+        NumberLine(
+            **{name: row[name] for name in ("name", "issued", "first", "last", "reached")},
+            out_of_order=await _out_of_order(row),
+        )
+        for row in await fetch(_GAPS)
+    ]
+
+
+async def _out_of_order(row: Row) -> int:
+    found, at = 0, row["first"]
+    while at < row["last"]:
+        # Each part begins with the last one of the part before.
+        [part] = await fetch(_DISORDER, row["series"], row["year"], at, _PART)
+        found, at = found + part["disorder"], part["last"]
+    return found

@@ -1,12 +1,13 @@
 """Everything that one document shows, read together and never changed afterwards."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from dusangire.core import Core
+from dusangire.customers import shown_email, shown_phone
 from dusangire.database import Row, fetch
 from dusangire.errors import NotFound
 from dusangire.gateway import FollowLink, NextAction, TransferToAccount
@@ -115,6 +116,11 @@ class Paper:
     logo: Logo | None = None
     footer: str | None = None
     locale: str = "en"
+
+    def in_part(self) -> "Paper":
+        """As people see it: with the buyer's number and address in part."""
+        phone, email = shown_phone(self.buyer.phone), shown_email(self.buyer.email)
+        return replace(self, buyer=replace(self.buyer, phone=phone, email=email))
 
 
 _INVOICE = """

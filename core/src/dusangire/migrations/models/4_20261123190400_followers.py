@@ -9,7 +9,9 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
     return """
 CREATE TABLE follower (
     name varchar(100) PRIMARY KEY,
-    position bigint NOT NULL DEFAULT 0
+    position bigint NOT NULL DEFAULT 0,
+    stalled_at bigint,
+    stalls integer NOT NULL DEFAULT 0
 );
 
 CREATE TABLE follower_debt (
@@ -26,7 +28,7 @@ CREATE INDEX follower_debt_due_idx ON follower_debt (next_try_at);
 -- What happened before there were followers is not followed: nobody expects an invoice for it now.
 INSERT INTO follower (name, position)
 SELECT name, (SELECT max(position) FROM event)
-FROM unnest(ARRAY['fiscal', 'invoices', 'notifications', 'webhooks']) AS name
+FROM unnest(ARRAY['invoices', 'notifications', 'webhooks']) AS name
 WHERE EXISTS (SELECT FROM event WHERE position IS NOT NULL);
 """
 

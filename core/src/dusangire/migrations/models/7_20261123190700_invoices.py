@@ -170,9 +170,6 @@ CREATE TRIGGER invoice_credit_stays_within_original BEFORE UPDATE ON invoice
     FOR EACH ROW WHEN (NEW.kind = 'CREDIT_NOTE' AND (OLD.total, OLD.tax, OLD.original_id, OLD.kind)
         IS DISTINCT FROM (NEW.total, NEW.tax, NEW.original_id, NEW.kind))
     EXECUTE FUNCTION keep_credit_within_original();
-
--- Payments that were paid before there were invoices get none by themselves.
-INSERT INTO follower (name, position) SELECT 'invoices', coalesce(max(position), 0) FROM event;
 """
 
 
@@ -183,5 +180,4 @@ DROP TABLE invoice_line, invoice, document_counter, merchant;
 DROP FUNCTION keep_invoice();
 DROP FUNCTION keep_invoice_line();
 DROP FUNCTION keep_credit_within_original();
-DELETE FROM follower WHERE name = 'invoices';
 """
