@@ -162,6 +162,48 @@ async def test_what_is_left_out_or_hidden_stays_as_it_was(bank: Shop) -> None:
     assert (saved.id, saved.name) == (first.id, "Renamed")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["https://evil.example", "https://bank.example:8443", "https://bank.example.evil.example/v1"],
+)
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "client_secret, pin"),
+        ({"client_secret": "•••0001", "pin": "•••"}, "client_secret, pin"),
+        ({"client_secret": OTHER_CANARY}, "pin"),
+    ],
+    ids=str,
+)
+async def test_what_is_stored_is_not_sent_to_another_host(
+    bank: Shop, address: str, given: dict[str, Any], named: str
+) -> None:
+    await save(bank, config={"pin": "1234-5678-9012"})
+    before = await bank.rows("SELECT * FROM gateway_account ORDER BY code")
+
+    with pytest.raises(CallerError) as refused:
+        await bank.save_gateway("savings", "savings", client_id="shop", base_url=address, **given)
+
+    assert refused.value.code is ErrorCode.GATEWAY_CONFIGURATION
+    assert refused.value.field == ("config", named.partition(",")[0])
+    assert refused.value.message.endswith(f": {named}.")
+    assert await bank.rows("SELECT * FROM gateway_account ORDER BY code") == before
+
+
+async def test_whoever_gives_the_secrets_again_may_move_a_gateway(bank: Shop) -> None:
+    await save(bank, config={"pin": "1234-5678-9012"})
+
+    moved = await save(bank, config={"base_url": "https://bank2.example", "pin": None})
+    path = await bank.save_gateway(
+        "savings", "savings", client_id="shop", base_url="https://BANK2.example:443/v2"
+    )
+
+    assert moved.gateway.config.base_url == "https://bank2.example"
+    assert moved.gateway.config.pin is None
+    assert path.gateway is not None
+    assert path.gateway.config.client_secret.get_secret_value() == CANARY
+
+
 async def test_a_new_secret_replaces_the_old_one_at_once(bank: Shop) -> None:
     await save(bank)
     assert (await bank.core.gateways.test(OPERATOR, "savings")).ok

@@ -1,7 +1,8 @@
 """The examples of docs/hooks.md: a plugin for Umoja Pay, and three that wrap every gateway."""
 
-# ruff: noqa: E402 - examples bring their own imports
+# ruff: noqa: E402, F811 - examples bring their own imports
 
+import asyncio
 import inspect
 import re
 import sys
@@ -10,8 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from dusangire.core import now as utc_now
 from dusangire.exchanges import note, recording
+from dusangire.fiscal import FiscalLine, Label
+from dusangire.fiscalization.plugin import FiscalPlugin
 from dusangire.gateway import Environment
 from dusangire.money import Money
 from dusangire.plugins import Plugin, Plugins
@@ -481,6 +487,245 @@ def simulator(gateway: Gateway[UmojaConfig]) -> "ASGIApp":
 # end of example
 
 
+# example: describe_channel
+import os
+
+from dusangire.channels import (
+    Address,
+    ChannelDescription,
+    Delivered,
+    Delivery,
+    Message,
+    NotDelivered,
+    Unclear,
+)
+from dusangire.errors import CannotStart
+
+SMS = "https://sms.umoja.example"
+
+
+@hookimpl
+def describe_channel() -> ChannelDescription | None:
+    key = os.environ.get("UMOJA_SMS_KEY")
+    if key is None:
+        return None
+    if not key.startswith("sms-"):
+        raise CannotStart("UMOJA_SMS_KEY is not a key of Umoja SMS: those begin with sms-.")
+    return ChannelDescription(name="SMS", needs=Address.PHONE, staff=False, call_timeout=20)
+
+
+# end of example
+
+
+# example: send_message
+@hookimpl
+async def send_message(message: Message) -> Delivery:
+    sms = {"id": message.id, "to": message.to, "text": message.short}
+    headers = {"X-Api-Key": os.environ["UMOJA_SMS_KEY"]}
+    try:
+        async with httpx.AsyncClient(timeout=15) as http:
+            answer = await http.post(f"{SMS}/messages", json=sms, headers=headers)
+    except NEVER_LEFT as error:
+        return NotDelivered(cause=type(error).__name__, retry=True)
+    except httpx.HTTPError as error:
+        return Unclear(cause=type(error).__name__)
+    if answer.status_code == 201:
+        return Delivered()
+    if answer.status_code == 422:
+        return NotDelivered(cause="no such number", retry=False)
+    if answer.status_code == 429:
+        return NotDelivered(cause="too many at once", retry=True)
+    return Unclear(cause=f"Umoja SMS answered {answer.status_code}")
+
+
+# end of example
+
+
+# example: describe_fiscal_device
+from pydantic import BaseModel
+
+from dusangire.errors import CannotStart
+from dusangire.fiscal import FiscalDescription
+
+
+class TillConfig(BaseModel):
+    token: SecretStr
+
+
+def till(url: str, tin: str, token: str) -> FiscalDescription:
+    return FiscalDescription(
+        name="Umoja Till",
+        tin=tin,
+        branch="00",
+        base_url=url,
+        config=TillConfig(token=SecretStr(token)),
+        tax_classes=frozenset("ABCD"),
+    )
+
+
+@hookimpl
+def describe_fiscal_device() -> FiscalDescription | None:
+    url, tin = os.environ.get("UMOJA_TILL_URL"), os.environ.get("UMOJA_TILL_TIN", "")
+    if not url:
+        return None
+    if len(tin) != 9 or not (tin.isascii() and tin.isdigit()):
+        raise CannotStart("UMOJA_TILL_TIN takes the nine digits of your TIN.")
+    return till(url, tin, os.environ.get("UMOJA_TILL_TOKEN", ""))
+
+
+# end of example
+
+
+# example: initialize_fiscal_device
+from dusangire.fiscal import FiscalDevice, Initialized, InitialOutcome, Rejected
+
+
+async def ask(device: FiscalDevice, path: str, body: JSON) -> tuple[int, dict[str, JSON]]:
+    """One call to the till: the status and what it said. Raises httpx.HTTPError."""
+    config = device.description.config
+    assert isinstance(config, TillConfig)
+    headers = {"X-Token": config.token.get_secret_value()}
+    answer = await device.http.post(path, json=body, headers=headers)
+    return answer.status_code, read(answer.content)
+
+
+@hookimpl
+async def initialize_fiscal_device(device: FiscalDevice) -> InitialOutcome:
+    try:
+        status, told = await ask(device, "/hello", {"tin": device.description.tin})
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if status == 401:
+        return Rejected(code="TOKEN", message="The till refuses the token.")
+    if status != 200 or not isinstance(told.get("last"), int):
+        return Unknown(cause=f"the till answered {status}")
+    return Initialized(last_number=told["last"])
+
+
+# end of example
+
+
+# example: declare_item
+from dusangire.fiscal import Declared, FiscalItem, ItemOutcome
+
+
+@hookimpl
+async def declare_item(device: FiscalDevice, item: FiscalItem) -> ItemOutcome:
+    body = {"number": item.number, "name": item.name, "class": item.tax_class}
+    try:
+        status, told = await ask(device, "/items", body)
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    if status == 422:
+        return Rejected(code=str(told.get("error")), message="The till refuses the item.")
+    return Declared() if status == 200 else Unknown(cause=f"the till answered {status}")
+
+
+# end of example
+
+
+# example: sign_document
+from datetime import datetime
+
+from dusangire.fiscal import AlreadyDeclared, FiscalDocument, Signed, SigningOutcome
+
+
+@hookimpl
+async def sign_document(device: FiscalDevice, document: FiscalDocument) -> SigningOutcome:
+    body = {
+        "number": document.number,
+        "kind": document.label,
+        "of": document.original_number,
+        "total": document.total,
+        "tax": document.tax,
+        "items": [[line.item.number, line.total] for line in document.lines],
+    }
+    try:
+        status, told = await ask(device, "/documents", body)
+    except NEVER_LEFT as error:
+        return NotSent(cause=type(error).__name__)
+    except httpx.HTTPError as error:
+        return Unknown(cause=type(error).__name__)
+    match status:
+        case 200:
+            return Signed(
+                receipt_number=told["receipt"],
+                total_number=told["of_all"],
+                sdc_id=told["till"],
+                mrc_no=told["machine"],
+                internal_data=told["data"],
+                signature=told["signature"],
+                signed_at=datetime.fromisoformat(told["at"]),
+                raw=told,
+            )
+        case 409:
+            return AlreadyDeclared(code="409", message="The till has this number.")
+        case 422:
+            return Rejected(code=str(told.get("error")), message="The till refuses the document.")
+    return Unknown(cause=f"the till answered {status}")
+
+
+# end of example
+
+
+# example: fiscal_simulator
+from dusangire.fiscal import FiscalSimulator
+
+
+@hookimpl
+def fiscal_simulator(base_url: str) -> FiscalSimulator | None:
+    from datetime import UTC
+
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    documents: set[int] = set()
+
+    async def hello(request: Request) -> JSONResponse:
+        if request.headers["x-token"] != "simulated-token":
+            return JSONResponse({}, 401)
+        return JSONResponse({"last": max(documents, default=0)})
+
+    async def item(request: Request) -> JSONResponse:
+        return JSONResponse({})
+
+    async def sign_it(request: Request) -> JSONResponse:
+        asked = await request.json()
+        if asked["number"] in documents:
+            return JSONResponse({}, 409)
+        if asked["total"] <= 0:
+            return JSONResponse({"error": "NOTHING_SOLD"}, 422)
+        documents.add(asked["number"])
+        return JSONResponse(
+            {
+                "receipt": len(documents),
+                "of_all": len(documents),
+                "till": "TILL00000001",
+                "machine": "UMOJA000001",
+                "data": f"{asked['number']:026d}",
+                "signature": f"{asked['total']:016d}",
+                "at": datetime.now(UTC).isoformat(),
+            }
+        )
+
+    routes = [
+        Route("/hello", hello, methods=["POST"]),
+        Route("/items", item, methods=["POST"]),
+        Route("/documents", sign_it, methods=["POST"]),
+    ]
+    description = till(base_url, "999991130", "simulated-token")
+    return FiscalSimulator(description=description, app=Starlette(routes=routes))
+
+
+# end of example
+
+
 # example: a control plugin that watches
 import time
 from collections.abc import Coroutine, Generator
@@ -774,6 +1019,181 @@ async def test_a_control_plugin_vetoes_a_refund() -> None:
     assert recorded.notes == {"refund ceiling": {"most": 2_000, "allowed": False}}
     assert isinstance(taken, Accepted)
     assert [int(amount) for amount in (nothing, back)] == [0, 2_000]
+
+
+@pytest.fixture
+def a_till() -> FiscalPlugin:
+    """The till of the examples, whose calls go to its simulator."""
+    plugins = Plugins.load({"umoja": UMOJA}, installed=())
+    name_and_app = plugins.simulate_fiscal("http://simulators")
+    assert name_and_app is not None
+    assert plugins.fiscal is not None
+    name, app = name_and_app
+    mounted = Starlette(routes=[Mount(f"/{name}", app)])
+    return replace(plugins.fiscal, transport=httpx.ASGITransport(mounted))
+
+
+def a_document(number: int, total: int = 1180) -> FiscalDocument:
+    item = FiscalItem(number=1, name="Tea", code="TEA", tax_class="B", unit_price=total)
+    line = FiscalLine(
+        place=1,
+        item=item,
+        description="Tea",
+        quantity=Decimal(1),
+        unit_price=total,
+        tax_class="B",
+        tax_rate=Decimal(18),
+        tax=total * 18 // 118,
+        total=total,
+    )
+    return FiscalDocument(
+        number=number,
+        label=Label.NS,
+        original_number=None,
+        invoice_number="INV-2026-000001",
+        issued_at=utc_now(),
+        currency="RWF",
+        lines=(line,),
+        tax=line.tax,
+        total=total,
+    )
+
+
+TOLD = Message(
+    id="m-1",
+    to="+250788123456",
+    notice="REFUND_MADE",
+    locale="rw",
+    subject="s",
+    text="t",
+    short="Wasubijwe amafaranga",
+)
+
+
+@pytest.mark.parametrize(("key", "channels"), [(None, []), ("sms-1", ["sms"])])
+def test_hook_describe_channel_is_idle_until_it_is_configured(
+    monkeypatch: pytest.MonkeyPatch, key: str | None, channels: list[str]
+) -> None:
+    monkeypatch.delenv("UMOJA_SMS_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("UMOJA_SMS_KEY", key)
+
+    assert list(Plugins.load({"sms": UMOJA}, installed=[]).channels) == channels
+
+
+def test_hook_describe_channel_stops_the_start_when_a_setting_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UMOJA_SMS_KEY", "mistyped")
+
+    with pytest.raises(CannotStart, match="UMOJA_SMS_KEY"):
+        Plugins.load({"sms": UMOJA}, installed=[])
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (201, Delivered()),
+        (422, NotDelivered(cause="no such number", retry=False)),
+        (429, NotDelivered(cause="too many at once", retry=True)),
+        (500, Unclear(cause="Umoja SMS answered 500")),
+        (0, Unclear(cause="RemoteProtocolError")),
+    ],
+)
+async def test_hook_send_message_says_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, status: int, told: Delivery
+) -> None:
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        [length] = re.findall(rb"content-length: (\d+)", head.lower())
+        asked.append(json.loads(await reader.readexactly(int(length))))
+        if status:
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % status)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    monkeypatch.setenv("UMOJA_SMS_KEY", "sms-1")
+    monkeypatch.setattr(UMOJA, "SMS", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    channel = Plugins.load({"sms": UMOJA}, installed=[]).channels["sms"]
+
+    assert await channel.send(TOLD) == told
+
+    server.close()
+    await server.wait_closed()
+    assert asked == [{"id": "m-1", "to": "+250788123456", "text": "Wasubijwe amafaranga"}]
+
+
+async def test_hook_send_message_was_not_sent_where_nobody_listens(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("UMOJA_SMS_KEY", "sms-1")
+    monkeypatch.setattr(UMOJA, "SMS", f"http://127.0.0.1:{unused_tcp_port}")
+    channel = Plugins.load({"sms": UMOJA}, installed=[]).channels["sms"]
+
+    assert await channel.send(TOLD) == NotDelivered(cause="ConnectError", retry=True)
+
+
+def test_hook_describe_fiscal_device_reads_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"URL": "http://till", "TIN": "000111111", "TOKEN": "t"}.items():
+        monkeypatch.setenv(f"UMOJA_TILL_{name}", value)
+    plugins = Plugins.load({"umoja": UMOJA}, installed=())
+    monkeypatch.setenv("UMOJA_TILL_TIN", "1")
+
+    assert plugins.fiscal is not None
+    assert plugins.fiscal.description.tin == "000111111"
+    with pytest.raises(CannotStart, match="UMOJA_TILL_TIN"):
+        Plugins.load({"umoja": UMOJA}, installed=())
+
+
+async def test_hook_initialize_fiscal_device_says_where_numbers_are(a_till: FiscalPlugin) -> None:
+    async with a_till.opened(utc_now) as device:
+        ready = await a_till.initialize(device)
+        await a_till.sign(device, a_document(7))
+        again = await a_till.initialize(device)
+    wrong = replace(a_till, description=till("http://simulators/umoja", "999991130", "wrong"))
+    async with wrong.opened(utc_now) as device:
+        refused = await wrong.initialize(device)
+
+    assert (ready, again) == (Initialized(last_number=0), Initialized(last_number=7))
+    assert isinstance(refused, Rejected)
+
+
+async def test_hook_declare_item_makes_an_item_known(a_till: FiscalPlugin) -> None:
+    item = a_document(1).lines[0].item
+    async with a_till.opened(utc_now) as device:
+        twice = [await a_till.declare(device, item) for _ in range(2)]
+
+    assert twice == [Declared(), Declared()]
+
+
+async def test_hook_sign_document_brings_the_receipt_once(a_till: FiscalPlugin) -> None:
+    async with a_till.opened(utc_now) as device:
+        signed = await a_till.sign(device, a_document(1))
+        again = await a_till.sign(device, a_document(1))
+        nothing = await a_till.sign(device, a_document(2, total=0))
+
+    assert isinstance(signed, Signed)
+    assert (signed.receipt_number, signed.signature) == (1, "0000000000001180")
+    assert isinstance(again, AlreadyDeclared)
+    assert isinstance(nothing, Rejected)
+
+
+async def test_hook_fiscal_simulator_stands_for_the_device(a_till: FiscalPlugin) -> None:
+    gone = replace(a_till, description=till("http://127.0.0.1:1", "999991130", "t"), transport=None)
+    async with gone.opened(utc_now) as device:
+        outcomes = [
+            await gone.initialize(device),
+            await gone.declare(device, a_document(1).lines[0].item),
+            await gone.sign(device, a_document(1)),
+        ]
+
+    assert a_till.description.base_url == "http://simulators/umoja"
+    assert all(isinstance(outcome, NotSent) for outcome in outcomes)
 
 
 def test_the_examples_in_the_docs_are_the_ones_above() -> None:

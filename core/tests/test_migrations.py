@@ -29,17 +29,31 @@ MODELS: list[type[Model]] = [
 ]
 
 CHECKS = {
+    "audit_entry_sealed_whole",
+    "fiscal_device_reached_not_negative",
+    "fiscal_device_tin_has_nine_digits",
+    "fiscal_receipt_complete_when_signed",
+    "fiscal_receipt_label_known",
+    "fiscal_receipt_numbered_when_sent",
+    "fiscal_receipt_refund_names_a_sale",
+    "fiscal_receipt_status_known",
     "gateway_account_environment_known",
     "gateway_health_probed_while_open",
     "gateway_health_traffic_known",
     "gateway_webhook_status_known",
     "invoice_adds_up",
+    "invoice_credits_an_original",
     "invoice_kind_known",
     "invoice_line_adds_up",
     "invoice_numbered_when_issued",
+    "invoice_paid_at_a_time",
     "invoice_status_known",
     "merchant_is_one",
     "merchant_tin_has_nine_digits",
+    "notification_ends_once",
+    "notification_status_known",
+    "notification_to_staff_or_customer",
+    "notification_tried_again_until_it_ends",
     "payment_amount_positive",
     "payment_attempt_consent_is_somebodys",
     "payment_attempt_environment_known",
@@ -56,16 +70,27 @@ CHECKS = {
     "refund_amount_positive",
     "refund_approvals_needed_known",
     "refund_decided_by_another_person",
+    "refund_settled_by_another_person",
     "refund_status_known",
     "staff_role_known",
     "stored_method_kind_known",
     "stored_method_phone_or_token",
     "stored_method_wiped_when_removed",
+    "webhook_delivery_pending_until_it_ends",
+    "webhook_delivery_status_known",
+    "webhook_endpoint_deleted_is_disabled",
+    "webhook_endpoint_previous_ends",
+    "webhook_endpoint_why_disabled",
 }
 UNIQUE = {
     "api_key_public_id_key": "(public_id)",
     "customer_reference_key": "(reference)",
     "event_position_key": "(position)",
+    "fiscal_device_key": "(tin, branch)",
+    "fiscal_item_key": "(device_id, key)",
+    "fiscal_item_number_key": "(device_id, number)",
+    "fiscal_receipt_invc_no_key": "(device_id, invc_no)",
+    "fiscal_receipt_once": "(invoice_id, fiscal_label)",
     "follower_debt_once": "(follower, position)",
     "gateway_account_code_key": "(code)",
     "gateway_webhook_once": "(gateway_id, dedupe_key)",
@@ -73,25 +98,47 @@ UNIQUE = {
     "invoice_line_place_key": "(invoice_id, place)",
     "invoice_number_key": "(number)",
     "invoice_sequence_key": "(series, year, sequence)",
+    "notification_once": "(position, channel, recipient)",
     "payment_attempt_number_key": "(payment_id, number)",
     "payment_attempt_reference_key": "(reference)",
     "payment_reference_key": "(reference)",
-    "refund_approval_once": "(refund_id, staff_id)",
     "refund_gateway_reference_key": "(gateway_reference)",
     "refund_reference_key": "(reference)",
     "staff_email_key": "(email)",
+    "staff_link_digest_key": "(digest)",
+    "staff_session_digest_key": "(digest)",
     "unmapped_code_once": "(gateway_id, code)",
+    "webhook_delivery_once": "(endpoint_id, position)",
+    "webhook_try_number_key": "(delivery_id, number)",
 }
 INDEXES = {
+    "audit_entry_action_idx": "(action, sequence) WHERE (sequence IS NOT NULL)",
+    "audit_entry_actor_idx": "(actor_name, sequence) WHERE (sequence IS NOT NULL)",
     "audit_entry_object_idx": "(object, id)",
+    "audit_entry_sequence_key": "(sequence) WHERE (sequence IS NOT NULL)",
+    "audit_entry_unsealed_idx": "(id) WHERE (sequence IS NULL)",
     "customer_phone_idx": "(phone) WHERE (phone IS NOT NULL)",
     "event_payment_idx": "(payment_id, id) WHERE (payment_id IS NOT NULL)",
     "event_unstamped_idx": '(id) WHERE ("position" IS NULL)',
+    "fiscal_receipt_place_idx": "(place)",
+    "fiscal_receipt_sale_idx": "(sale_id, place)",
+    "fiscal_receipt_unsigned_idx": "(device_id, place) WHERE (status <> 'SIGNED'::text)",
     "follower_debt_due_idx": "(next_try_at)",
     "gateway_webhook_due_idx": "(next_try_at) WHERE (next_try_at IS NOT NULL)",
     "gateway_webhook_gateway_idx": "(gateway_id, received_at)",
+    "gateway_webhook_reference_idx": "(reference) WHERE (reference IS NOT NULL)",
     "invoice_created_idx": "(created_at, id)",
+    "invoice_one_of_payment": (
+        "(payment_id) WHERE ((kind = 'INVOICE'::text) AND (status <> 'VOID'::text))"
+    ),
+    "invoice_one_of_refund": "(refund_id)",
+    "invoice_original_idx": "(original_id) WHERE (original_id IS NOT NULL)",
     "invoice_payment_idx": "(payment_id) WHERE (payment_id IS NOT NULL)",
+    "notification_created_idx": "(created_at, id)",
+    "notification_due_idx": "(next_try_at) WHERE (next_try_at IS NOT NULL)",
+    "notification_gateway_idx": '(gateway_id, "position") WHERE (gateway_id IS NOT NULL)',
+    "notification_payment_idx": "(payment_id, created_at) WHERE (payment_id IS NOT NULL)",
+    "notification_staff_idx": "(recipient, created_at) WHERE (recipient <> 'customer'::text)",
     "payment_amount_idx": "(amount, id)",
     "payment_attempt_due_idx": "(gateway_id, next_check_at) WHERE (next_check_at IS NOT NULL)",
     "payment_attempt_gateway_idx": "(gateway_id, created_at)",
@@ -104,15 +151,31 @@ INDEXES = {
     "payment_status_idx": "(status, created_at, id)",
     "payment_transaction_payment_idx": "(payment_id, id)",
     "payment_unpaid_expiry_idx": "(expires_at) WHERE (status = 'CREATED'::text)",
+    "refund_approval_once": "(refund_id, staff_id) WHERE (voided_at IS NULL)",
     "refund_created_idx": "(created_at, id)",
-    "refund_due_idx": "(next_check_at) WHERE (next_check_at IS NOT NULL)",
+    "refund_due_idx": "(gateway_id, next_check_at) WHERE (next_check_at IS NOT NULL)",
     "refund_payment_idx": "(payment_id, created_at)",
+    "refund_status_idx": "(status, created_at, id)",
+    "staff_link_unused_idx": "(staff_id) WHERE (used_at IS NULL)",
+    "staff_session_open_idx": "(staff_id) WHERE (ended_at IS NULL)",
+    "webhook_delivery_due_idx": "(endpoint_id, next_try_at) WHERE (next_try_at IS NOT NULL)",
+    "webhook_delivery_endpoint_idx": "(endpoint_id, created_at, id)",
+    "webhook_delivery_payment_idx": "(payment_id, created_at) WHERE (payment_id IS NOT NULL)",
+    "webhook_try_age_idx": "(tried_at)",
 }
 TRIGGERS = {
     "audit_entry_append_only",
     "audit_entry_no_truncate",
+    "invoice_credit_stays_within_original",
+    "invoice_credit_within_original",
+    "invoice_line_no_truncate",
+    "invoice_line_stays",
+    "invoice_no_truncate",
+    "invoice_stays",
     "payment_transaction_append_only",
     "payment_transaction_no_truncate",
+    "refund_approval_by_another_person",
+    "refund_as_approved",
 }
 TYPES: dict[type[fields.Field[Any]], str] = {
     fields.UUIDField: "uuid",
@@ -231,6 +294,9 @@ async def test_every_reference_is_a_foreign_key_that_restricts(url: str) -> None
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 async def test_the_columns_are_those_of_the_model(url: str, model: type[Model]) -> None:
+    # Models know the columns of their references once they were connected.
+    await database.connect(url, connections=1)
+    await database.disconnect()
     rows = await ask(
         url,
         "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
@@ -330,6 +396,35 @@ async def test_a_migration_can_be_taken_back_and_applied_again(nothing: str) -> 
     )
     assert [row["name"] for row in left] == ["aerich"]
     assert await migrate(nothing)
+
+
+async def test_a_database_with_history_upgrades_and_what_is_old_is_not_followed(
+    nothing: str,
+) -> None:
+    await migrate(nothing)
+    config = database._config(nothing, 2)
+    async with TortoiseContext() as context:
+        await context.init(config)
+        command = Command(config, app="models", location=str(database._MIGRATIONS))
+        await command.init()
+        await command.downgrade(version=4, delete=False)
+    tables = await ask(nothing, "SELECT FROM pg_tables WHERE tablename = 'follower'")
+    await ask(
+        nothing,
+        "WITH paid AS (INSERT INTO payment (id, reference, amount, currency, status, captured) "
+        "VALUES ($1, 'PAY-1', 5000, 'RWF', 'SUCCEEDED', 5000) RETURNING id) "
+        "INSERT INTO event (type, payment_id, data, position) "
+        "SELECT type, id, '{}', position FROM paid, "
+        "unnest(ARRAY['payment.created', 'payment.succeeded'], ARRAY[1, 2]) AS e(type, position)",
+        uuid4(),
+    )
+
+    await migrate(nothing)
+
+    assert tables == []
+    found = await ask(nothing, "SELECT name, position FROM follower ORDER BY name")
+    assert {row["position"] for row in found} == {2}
+    assert {"invoices", "notifications", "webhooks"} <= {row["name"] for row in found}
 
 
 async def test_migrating_waits_for_nobody_who_only_reads(nothing: str) -> None:

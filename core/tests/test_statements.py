@@ -231,7 +231,7 @@ def test_a_statement_made_of_values_is_found(source: str) -> None:
     [
         'fetch("SELECT * FROM payment WHERE reference = $1", reference)',
         'COLUMNS = "id, code"\nfetch(f"SELECT {COLUMNS} FROM gateway_account")',
-        'from dusangire.audit import AUDIT_COLUMNS\nX = f"INSERT INTO audit_entry {AUDIT_COLUMNS}"',
+        'from dusangire.audit.entries import AUDIT_COLUMNS\nX = f"SELECT {AUDIT_COLUMNS}"',
         'fetch(f"SELECT * FROM payment LIMIT {_page(first) + 1}")',
         "fetch(f\"SELECT * FROM payment ORDER BY id {'ASC' if up else 'DESC'}\")",
         '_TAKE = "WITH due AS ({due})"\nX = _TAKE.format(due="SELECT 1")',

@@ -3,44 +3,92 @@
 S20 and S21 of the security checklist. A new root field without a row fails.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from dusangire.permissions import Scope
+from dusangire.errors import ConfirmationNeeded
+from dusangire.permissions import RULES, Permission, Role, Scope
 from dusangire_schema import executable
-from dusangire_server.testing import Shop
+from dusangire_server.testing import Person, Shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # ok: it is done, or refused for another reason · no: FORBIDDEN · none: as if there were nothing
-CALLERS = ("own", "other", "read", "write", "refunds", "reconciliation", "admin")
+# confirm: once the person has shown who they are
+#
+# own, other: the payer of this payment, and of another · read to admin: an API key with this scope
+# VIEWER to ADMIN: somebody signed in who has just confirmed who they are · stale: an ADMIN who has
+# not · permission: what `RULES` must say the same about; - for what everybody may, or nobody else
+KEYS = ("read", "write", "refunds", "reconc", "admin")
+STAFF = (*Role, "stale")
+CALLERS = ("own", "other", *KEYS, *STAFF)
 ROWS = """
-                        own    other  read   write  refunds reconciliation admin
-Query.viewer            ok     ok     ok     ok     ok     ok     ok
-Query.payment           ok     none   ok     ok     none   none   ok
-Query.payments          no     no     ok     no     no     no     ok
-Query.storedMethods     no     no     ok     no     no     no     ok
-Query.gateways          ok     ok     ok     ok     ok     ok     ok
-Query.gatewayPlugins    no     no     no     no     no     no     ok
-Query.apiKeys           no     no     no     no     no     no     ok
-Query.events            no     no     ok     no     no     no     ok
-Mutation.createPayment  no     no     no     ok     no     no     ok
-Mutation.attemptPayment ok     none   none   ok     none   none   ok
-Mutation.checkPayment   no     none   no     ok     none   none   ok
-Mutation.cancelPayment  no     none   no     ok     none   none   ok
-Mutation.confirmPayment no     none   no     ok     none   none   ok
-Mutation.removeStoredMethod no no     no     ok     no     no     ok
-Mutation.saveGateway    no     no     no     no     no     no     ok
-Mutation.testGateway    no     no     no     no     no     no     ok
-Mutation.createApiKey   no     no     no     no     no     no     ok
-Mutation.revokeApiKey   no     no     no     no     no     no     ok
-"""
+                             own     other   read    write   refunds reconc  admin   VIEWER OPERATOR APPROVER ADMIN stale   permission
+Query.viewer                 ok      ok      ok      ok      ok      ok      ok      ok     ok       ok       ok    ok      -
+Query.payment                ok      none    ok      ok      none    none    ok      ok     ok       ok       ok    ok      READ_PAYMENT
+Query.payments               no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_PAYMENTS
+Query.storedMethods          no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_PAYMENTS
+Query.gateways               ok      ok      ok      ok      ok      ok      ok      ok     ok       ok       ok    ok      -
+Query.gatewayPlugins         no      no      no      no      no      no      ok      no     no       no       ok    ok      READ_GATEWAY_SETTINGS
+Query.apiKeys                no      no      no      no      no      no      ok      no     no       no       ok    ok      READ_KEYS
+Query.events                 no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_PAYMENTS
+Query.auditLog               no      no      no      no      no      no      ok      no     no       ok       ok    ok      READ_AUDIT
+Query.staff                  no      no      no      no      no      no      no      no     no       no       ok    ok      READ_STAFF
+Query.merchant               no      no      ok      ok      no      no      ok      ok     ok       ok       ok    ok      READ_MERCHANT
+Mutation.createPayment       no      no      no      ok      no      no      ok      no     ok       ok       ok    ok      WRITE_PAYMENTS
+Mutation.attemptPayment      ok      none    none    ok      none    none    ok      none   ok       ok       ok    ok      WRITE_PAYMENTS
+Mutation.checkPayment        no      none    no      ok      none    none    ok      no     ok       ok       ok    ok      WRITE_PAYMENTS
+Mutation.cancelPayment       no      none    no      ok      none    none    ok      no     ok       ok       ok    ok      WRITE_PAYMENTS
+Mutation.confirmPayment      no      none    no      ok      none    none    ok      no     ok       ok       ok    ok      WRITE_PAYMENTS
+Mutation.removeStoredMethod  no      no      no      none    no      no      none    no     none     none     none  none    WRITE_PAYMENTS
+Mutation.saveGateway         no      no      no      no      no      no      ok      no     no       no       ok    confirm CONFIGURE_GATEWAYS
+Mutation.testGateway         no      no      no      no      no      no      ok      no     no       no       ok    confirm CONFIGURE_GATEWAYS
+Mutation.saveMerchant        no      no      no      no      no      no      ok      no     no       no       ok    ok      WRITE_MERCHANT
+Mutation.createApiKey        no      no      no      no      no      no      ok      no     no       no       ok    confirm MANAGE_KEYS
+Mutation.revokeApiKey        no      no      no      no      no      no      none    no     no       no       none  confirm MANAGE_KEYS
+Mutation.revealCustomer      no      no      no      no      no      no      no      no     ok       ok       ok    ok      REVEAL_CUSTOMERS
+Mutation.confirmIdentity     no      no      no      no      no      no      no      ok     ok       ok       ok    ok      -
+Mutation.createStaff         no      no      no      no      no      no      no      no     no       no       ok    confirm MANAGE_STAFF
+Mutation.changeStaffRole     no      no      no      no      no      no      no      no     no       no       none  confirm MANAGE_STAFF
+Mutation.disableStaff        no      no      no      no      no      no      no      no     no       no       none  confirm MANAGE_STAFF
+Mutation.enableStaff         no      no      no      no      no      no      no      no     no       no       none  confirm MANAGE_STAFF
+Mutation.newStaffLink        no      no      no      no      no      no      no      no     no       no       none  confirm MANAGE_STAFF
+Query.refund                 none    none    none    none    none    none    none    none   none     none     none  none    READ_REFUNDS
+Query.refunds                no      no      ok      no      ok      no      ok      ok     ok       ok       ok    ok      READ_REFUNDS
+Mutation.requestRefund       no      no      no      no      ok      no      ok      no     ok       ok       ok    ok      REQUEST_REFUNDS
+Mutation.cancelRefund        no      no      no      no      none    no      none    no     none     none     none  none    REQUEST_REFUNDS
+Mutation.approveRefund       no      no      no      no      no      no      no      no     no       none     none  confirm DECIDE_REFUNDS
+Mutation.rejectRefund        no      no      no      no      no      no      no      no     no       none     none  confirm DECIDE_REFUNDS
+Mutation.settleRefund        no      no      no      no      no      no      no      no     none     none     none  none    SETTLE_REFUNDS
+Query.webhookEndpoints       no      no      no      no      no      no      ok      no     ok       ok       ok    ok      READ_WEBHOOKS
+Query.webhookDelivery        no      no      no      no      no      no      none    no     none     none     none  none    READ_WEBHOOKS
+Mutation.createWebhookEndpoint no    no      no      no      no      no      ok      no     no       no       ok    confirm MANAGE_WEBHOOKS
+Mutation.updateWebhookEndpoint no    no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Mutation.deleteWebhookEndpoint no    no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Mutation.rotateWebhookSecret no      no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Mutation.testWebhookEndpoint no      no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Mutation.redeliver           no      no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Mutation.redeliverFailed     no      no      no      no      no      no      none    no     no       no       none  confirm MANAGE_WEBHOOKS
+Query.invoice                none    none    none    none    none    none    none    none   none     none     none  none    READ_INVOICES
+Query.invoices               no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_INVOICES
+Mutation.createInvoice       no      no      no      ok      no      no      ok      no     ok       ok       ok    ok      WRITE_INVOICES
+Mutation.issueInvoice        no      no      no      none    no      no      none    no     none     none     none  none    WRITE_INVOICES
+Mutation.voidInvoice         no      no      no      none    no      no      none    no     none     none     none  none    WRITE_INVOICES
+Query.notifications          no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_NOTIFICATIONS
+Query.fiscalReceipts         no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_INVOICES
+Mutation.retryFiscalReceipt  no      no      no      no      no      no      no      no     none     none     none  none    RETRY_FISCAL_RECEIPTS
+Mutation.completeFiscalReceipt no    no      no      no      no      no      no      no     no       none     none  confirm SETTLE_FISCAL_RECEIPTS
+"""  # noqa: E501
 TABLE = {
-    row.split()[0]: dict(zip(CALLERS, row.split()[1:], strict=True))
+    row.split()[0]: dict(zip(CALLERS, row.split()[1:-1], strict=True))
     for row in ROWS.strip().splitlines()[1:]
 }
+PERMISSIONS = {row.split()[0]: row.split()[-1] for row in ROWS.strip().splitlines()[1:]}
 # Watched over a socket; test_websocket and test_sse have their rows.
 SUBSCRIPTIONS = {"paymentUpdated", "events", "gatewayHealth"}
 
@@ -53,7 +101,19 @@ DOCUMENTS = {
     "Query.gateways": "{ gateways { code } }",
     "Query.gatewayPlugins": "{ gatewayPlugins { name } }",
     "Query.apiKeys": "{ apiKeys { id } }",
+    "Query.notifications": "{ notifications(statuses: [FAILED]) { id } }",
+    "Query.fiscalReceipts": "{ fiscalReceipts(statuses: [REJECTED]) { id } }",
+    "Mutation.retryFiscalReceipt": 'mutation { retryFiscalReceipt(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.completeFiscalReceipt": 'mutation { completeFiscalReceipt(input: { id: "%(id)s" '
+    'receiptNumber: 1 totalNumber: 1 sdcId: "SDC010000005" mrcNo: "WIS01006230" '
+    'internalData: "ABCDEFGHIJKLMNOPQRSTUVWXYZ" signature: "ABCDEFGHIJKLMNOP" '
+    'signedAt: "2026-11-23T10:15:31+02:00" evidence: "seen" }) { userErrors { code } } }',
     "Query.events": "{ events { cursor } }",
+    "Query.auditLog": "{ auditLog { edges { cursor } } }",
+    "Query.merchant": "{ merchant { name } }",
+    "Mutation.saveMerchant": 'mutation { saveMerchant(input: { name: "Shop" }) '
+    "{ merchant { name } userErrors { code } } }",
     "Mutation.createPayment": 'mutation { createPayment(input: { idempotencyKey: "%(key)s" '
     + MONEY
     + " }) { userErrors { code } } }",
@@ -73,8 +133,61 @@ DOCUMENTS = {
     "Mutation.testGateway": 'mutation { testGateway(code: "fake") { userErrors { code } } }',
     "Mutation.createApiKey": 'mutation { createApiKey(name: "till", scopes: [ADMIN]) '
     "{ userErrors { code } } }",
+    "Mutation.revealCustomer": 'mutation { revealCustomer(paymentId: "%(id)s" reason: "test") '
+    "{ userErrors { code } } }",
     "Mutation.revokeApiKey": 'mutation { revokeApiKey(id: "%(id)s") { userErrors { code } } }',
+    "Query.staff": "{ staff { id } }",
+    "Mutation.confirmIdentity": 'mutation { confirmIdentity(password: "wrong") '
+    "{ userErrors { code } } }",
+    "Mutation.createStaff": 'mutation { createStaff(email: "%(key)s@shop.test" role: VIEWER) '
+    "{ userErrors { code message } } }",
+    "Mutation.changeStaffRole": 'mutation { changeStaffRole(id: "%(id)s" role: VIEWER) '
+    "{ userErrors { code message } } }",
+    "Mutation.disableStaff": 'mutation { disableStaff(id: "%(id)s") { userErrors { code } } }',
+    "Mutation.enableStaff": 'mutation { enableStaff(id: "%(id)s") { userErrors { code } } }',
+    "Mutation.newStaffLink": 'mutation { newStaffLink(id: "%(id)s") { userErrors { code } } }',
+    "Query.refund": '{ refund(id: "%(id)s") { id } }',
+    "Query.refunds": "{ refunds { edges { cursor } } }",
+    "Mutation.requestRefund": 'mutation { requestRefund(input: { idempotencyKey: "%(key)s" '
+    'paymentId: "%(id)s" reason: "test" }) { userErrors { code } } }',
+    "Mutation.cancelRefund": 'mutation { cancelRefund(refundId: "%(id)s" reason: "test") '
+    "{ userErrors { code } } }",
+    "Mutation.approveRefund": 'mutation { approveRefund(input: { refundId: "%(id)s" '
+    'digest: "x" }) { userErrors { code } } }',
+    "Mutation.rejectRefund": 'mutation { rejectRefund(input: { refundId: "%(id)s" '
+    'digest: "x" }) { userErrors { code } } }',
+    "Mutation.settleRefund": 'mutation { settleRefund(input: { refundId: "%(id)s" '
+    'succeeded: true evidence: "seen" }) { userErrors { code } } }',
+    "Query.webhookEndpoints": "{ webhookEndpoints { id } }",
+    "Query.webhookDelivery": '{ webhookDelivery(id: "%(id)s") { id } }',
+    "Mutation.createWebhookEndpoint": 'mutation { createWebhookEndpoint(url: "https://10.0.0.1/" '
+    'events: ["*"]) { userErrors { code } } }',
+    "Mutation.updateWebhookEndpoint": 'mutation { updateWebhookEndpoint(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.deleteWebhookEndpoint": 'mutation { deleteWebhookEndpoint(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.rotateWebhookSecret": 'mutation { rotateWebhookSecret(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.testWebhookEndpoint": 'mutation { testWebhookEndpoint(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.redeliver": 'mutation { redeliver(deliveryId: "%(id)s") { userErrors { code } } }',
+    "Mutation.redeliverFailed": 'mutation { redeliverFailed(endpointId: "%(id)s" '
+    'since: "2026-01-01T00:00:00Z") { userErrors { code } } }',
+    "Query.invoice": '{ invoice(id: "%(id)s") { id } }',
+    "Query.invoices": "{ invoices { edges { cursor } } }",
+    "Mutation.createInvoice": 'mutation { createInvoice(input: { idempotencyKey: "%(key)s" '
+    'paymentId: "%(id)s" }) { userErrors { code } } }',
+    "Mutation.issueInvoice": 'mutation { issueInvoice(id: "%(id)s") { userErrors { code } } }',
+    "Mutation.voidInvoice": 'mutation { voidInvoice(id: "%(id)s" reason: "test") '
+    "{ userErrors { code } } }",
 }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def people(shop: Shop) -> dict[str, Person]:
+    """Somebody with each role, and an administrator who confirmed who they are long ago."""
+    found: dict[str, Person] = {role: await shop.person(role) for role in Role}
+    return {**found, "stale": await shop.person(Role.ADMIN)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +196,49 @@ class Callers:
     tokens: dict[str, str]
 
 
-async def _callers(shop: Shop) -> Callers:
+async def _callers(shop: Shop, people: Mapping[str, Person] | None = None) -> Callers:
     own, other = await shop.create(), await shop.create()
-    scopes = dict(zip(CALLERS[2:], Scope, strict=True))
+    scopes = dict(zip(KEYS, Scope, strict=True))
+    for name, person in (people or {}).items():
+        await shop.turn(person, fresh=name != "stale")
     return Callers(
         own["payment"]["id"],
         {
             "own": own["clientToken"],
             "other": other["clientToken"],
             **{name: shop.keys[scope] for name, scope in scopes.items()},
+            **(people or {}),
         },
     )
 
 
-def _codes(answer: dict[str, Any]) -> set[str]:
-    codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
+def _told(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every error of an answer, wherever it stands."""
+    told = [{**error, "code": error["extensions"]["code"]} for error in answer.get("errors", ())]
     for value in (answer.get("data") or {}).values():
         if isinstance(value, dict):
-            codes |= {error["code"] for error in value.get("userErrors", ())}
-    return codes
+            told.extend(value.get("userErrors", ()))
+    return told
+
+
+def _codes(answer: dict[str, Any]) -> set[str]:
+    return {error["code"] for error in _told(answer)}
+
+
+# Questions for one thing, which is null when it is not there or not for the caller.
+BY_ID = ("payment", "refund", "invoice", "webhookDelivery")
 
 
 def _outcome(answer: dict[str, Any]) -> str:
     codes = _codes(answer)
     assert "INTERNAL" not in codes, answer
+    assert "UNAUTHENTICATED" not in codes, answer
     if "FORBIDDEN" in codes:
-        return "no"
+        asked = any(error.get("message") == ConfirmationNeeded().message for error in _told(answer))
+        return "confirm" if asked else "no"
     data = answer.get("data") or {}
-    return "none" if "NOT_FOUND" in codes or data.get("payment", 0) is None else "ok"
+    hidden = any(data.get(name, 0) is None for name in BY_ID)
+    return "none" if "NOT_FOUND" in codes or hidden else "ok"
 
 
 async def test_every_root_field_has_a_row() -> None:
@@ -128,20 +256,54 @@ async def test_every_root_field_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", TABLE)
-async def test_s20_everybody_gets_what_the_table_says(shop: Shop, name: str) -> None:
+async def test_s20_everybody_gets_what_the_table_says(
+    shop: Shop, people: dict[str, Person], name: str
+) -> None:
     outcomes = {}
-    for caller in CALLERS:
-        callers = await _callers(shop)
-        key = f"{name} {caller}"
-        document = DOCUMENTS[name] % {"id": callers.payment_id, "key": key}
+    for number, caller in enumerate(CALLERS):
+        callers = await _callers(shop, people)
+        key = f"{name.rpartition('.')[2].lower()}-{number}"
+        # Both kinds of errors, with their words: those tell a person to confirm who they are.
+        document = DOCUMENTS[name].replace("userErrors { code }", "userErrors { code message }")
+        document %= {"id": callers.payment_id, "key": key}
         outcomes[caller] = _outcome(await shop.ask(document, token=callers.tokens[caller]))
 
-    expected = dict(TABLE[name])
-    if name == "Mutation.revokeApiKey":
-        expected["admin"] = "none"  # the id is a payment's
-    if name == "Mutation.removeStoredMethod":
-        expected |= {"write": "none", "admin": "none"}  # as above
-    assert outcomes == expected
+    assert outcomes == TABLE[name]
+
+
+# What one may ask for who has this permission, but is refused whoever asks for another reason, or
+# the other way round.
+MAY, MAY_NOT = {"ok", "none"}, {"no", "none"}
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if PERMISSIONS[name] != "-"])
+async def test_the_table_says_what_the_rules_say(name: str) -> None:
+    rule, cells = RULES[Permission(PERMISSIONS[name])], TABLE[name]
+
+    for role in Role:
+        assert cells[role] in (MAY if role.rank >= rule.role.rank else MAY_NOT), role
+    assert (cells["stale"] == "confirm") == rule.fresh
+    for key, scope in zip(KEYS, Scope, strict=True):
+        assert cells[key] in (MAY if scope in rule.scopes else MAY_NOT), key
+
+
+async def test_every_permission_is_asked_for_somewhere() -> None:
+    root = Path(__file__).parents[2]
+    sources = [
+        path.read_text()
+        for member in ("core", "schema", "server")
+        for path in root.glob(f"{member}/src/**/*.py")
+        if path.name != "permissions.py"
+    ]
+
+    unused = [
+        permission
+        for permission in Permission
+        if not any(f"Permission.{permission}" in source for source in sources)
+    ]
+
+    assert RULES.keys() == set(Permission)
+    assert unused == []
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -152,6 +314,48 @@ async def test_s20_nobody_gets_anything_without_a_token(shop: Shop, name: str) -
 
     assert response.status_code == 401
     assert "data" not in response.json()
+
+
+# Fields of objects that not everybody who sees the object gets. full, masked: what is there.
+FIELD_ROWS = """
+                      own    read   write  admin  VIEWER OPERATOR APPROVER ADMIN  stale
+Gateway.config        none   none   none   full   none   none     none     full   full
+Payment.transactions  none   full   full   full   full   full     full     full   full
+Payment.why           none   full   none   full   full   full     full     full   full
+Payment.timeline      none   full   none   full   full   full     full     full   full
+"""
+FIELDS = {
+    "Gateway.config": "{ gateways { config } }",
+    "Payment.transactions": '{ payment(id: "%(id)s") { transactions { edges { cursor } } } }',
+    "Payment.why": '{ payment(id: "%(id)s") { why { headline } } }',
+    "Payment.timeline": '{ payment(id: "%(id)s") { timeline { what } } }',
+}
+
+
+@pytest.mark.parametrize("row", FIELD_ROWS.strip().splitlines()[1:], ids=lambda row: row.split()[0])
+async def test_s20_fields_with_rules_of_their_own_keep_them(
+    shop: Shop, people: dict[str, Person], row: str
+) -> None:
+    name, *expected = row.split()
+    callers = await _callers(shop, people)
+    names = FIELD_ROWS.split()[: len(expected)]
+
+    shown = []
+    for caller in names:
+        document = FIELDS[name] % {"id": callers.payment_id}
+        answer = await shop.ask(document, token=callers.tokens[caller])
+        shown.append("none" if _is_empty(answer["data"]) else "full")
+
+    assert dict(zip(names, shown, strict=True)) == dict(zip(names, expected, strict=True))
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether nothing but `null` stands at the end of an answer."""
+    if isinstance(value, dict):
+        return all(_is_empty(item) for item in value.values())
+    if isinstance(value, list):
+        return bool(value) and all(_is_empty(item) for item in value)
+    return value is None
 
 
 async def test_s21_unknown_and_forbidden_look_alike(shop: Shop) -> None:

@@ -142,6 +142,19 @@ MTN = (
 )  # fmt: skip
 
 
+async def test_a_gateway_moves_to_another_host_only_with_its_secrets(terminal: Terminal) -> None:
+    (terminal.folder / "subscription.key").write_text("subscription-of-the-shop")
+    await terminal.run(*MTN, MTN_API_KEY="key-of-the-shop")
+    elsewhere = ("--set", "base_url=http://127.0.0.1:2/")
+
+    refused = await terminal.run("gateways", "save", "mtn", *elsewhere)
+    moved = await terminal.run(*MTN, *elsewhere, MTN_API_KEY="key-of-the-shop")
+
+    assert refused.status != 0
+    assert "collection_api_key, collection_subscription_key" in " ".join(refused.err.split())
+    assert moved.json["config"]["base_url"] == "http://127.0.0.1:2"
+
+
 async def test_a_gateway_takes_secrets_from_a_file_and_the_environment(terminal: Terminal) -> None:
     (terminal.folder / "subscription.key").write_text("subscription-of-the-shop\n")
 
@@ -321,8 +334,14 @@ async def test_new_keys_take_over_and_the_old_one_may_go(terminal: Terminal) -> 
     late = await terminal.run("gateways", "list", "--json", DUSANGIRE_SECRET_KEYS=new)
 
     assert (early.status, late.status) == (1, 0)
-    assert done.json == {"key": "k2", "gateways": 1, "storedMethods": 0}
-    assert again.err.startswith("0 gateways and 0 stored methods were sealed anew.")
+    assert done.json == {
+        "key": "k2",
+        "gateways": 1,
+        "storedMethods": 0,
+        "webhookEndpoints": 0,
+        "codeGenerators": 0,
+    }
+    assert again.err.startswith("0 gateways, 0 stored methods, 0 webhook endpoints and 0 code")
 
 
 async def test_doctor_says_what_is_missing_and_what_to_do(terminal: Terminal) -> None:
@@ -333,11 +352,70 @@ async def test_doctor_says_what_is_missing_and_what_to_do(terminal: Terminal) ->
     assert looked.json["ok"] is True
     assert _statuses(looked) == {
         "keys": "ok", "database": "ok", "migrations": "ok", "clock": "ok", "api keys": "warn",
-        "worker": "warn", "gateways": "warn",
+        "merchant": "warn", "invoices": "ok", "worker": "warn", "audit": "ok",
+        "gateways": "warn",
     }  # fmt: skip
     assert "→ dusangire keys create" in shown.out
     keys = terminal.folder / ".dusangire" / "secret.keys"
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
+async def test_the_merchant_is_said_shown_and_looked_at_by_the_doctor(terminal: Terminal) -> None:
+    logo = terminal.folder / "logo.svg"
+    logo.write_text('<svg xmlns="http://www.w3.org/2000/svg"><rect width="2" height="1"/></svg>')
+
+    nobody = await terminal.run("merchant", "show")
+    wrong = await terminal.run("merchant", "set", "--name", "Inyange", "--tin", "12345678")
+    nothing = await terminal.run("merchant", "set")
+    said = await terminal.run(
+        "merchant", "set", "--name", "Inyange", "--tin", "002345678", "--vat",
+        "--address", r"KG 11 Ave\nKigali", "--logo", str(logo), "--json",
+    )  # fmt: skip
+    shown = await terminal.run("merchant", "show")
+    without = await terminal.run("merchant", "set", "--no-logo", "--phone", "", "--json")
+    looked = await terminal.run("doctor", "--json")
+
+    assert (nobody.status, wrong.status, nothing.status) == (3, 1, 2)
+    assert "dusangire merchant set" in nobody.err
+    assert "nine digits" in wrong.err
+    assert said.json["tin"] == "002345678"
+    assert said.json["address"] == "KG 11 Ave\nKigali"
+    assert "KG 11 Ave, Kigali" in shown.out
+    assert "image/svg+xml" in shown.out
+    assert (without.json["logo"], without.json["vatRegistered"]) == (None, True)
+    assert _statuses(looked)["merchant"] == "ok"
+
+
+async def test_a_draft_is_listed_shown_issued_and_its_number_looked_at(terminal: Terminal) -> None:
+    await _run(
+        terminal,
+        "WITH draft AS (INSERT INTO invoice (id, kind, series, currency, net, tax, total) VALUES "
+        "(gen_random_uuid(), 'INVOICE', 'INV', 'RWF', 5932, 1068, 7000) RETURNING id) "
+        "INSERT INTO invoice_line (id, invoice_id, place, description, quantity, unit_price, "
+        "tax_class, tax_rate, tax, total) SELECT gen_random_uuid(), id, 1, 'Beans', 2000, 3500, "
+        "'B', 1800, 1068, 7000 FROM draft",
+    )
+
+    listed = await terminal.run("invoices", "list", "--status", "draft", "--json")
+    [draft] = listed.json["invoices"]
+    issued = await terminal.run("invoices", "issue", draft["id"], "--json")
+    again = await terminal.run("invoices", "issue", draft["id"], "--json")
+    shown = await terminal.run("invoices", "show", issued.json["number"])
+    plain = await terminal.run("invoices", "list")
+    unknown = await terminal.run("invoices", "show", "INV-1999-000001")
+    good = await terminal.run("doctor", "--json")
+    await _run(terminal, "UPDATE document_counter SET reached = 3")
+    bad = await terminal.run("doctor")
+
+    assert (draft["status"], draft["number"]) == ("DRAFT", None)
+    assert issued.json["lines"][0]["taxRate"] == "18"
+    assert again.json["number"] == issued.json["number"]
+    assert "Beans  2         3,500 RWF   B 18 %     1,068 RWF  7,000 RWF" in shown.out
+    assert issued.json["number"] in plain.out
+    assert (unknown.status, good.json["ok"]) == (3, True)
+    assert _statuses(good)["invoices"] == "ok"
+    assert bad.status == 1
+    assert "3 given, 1 there from 1 to 1" in bad.out
 
 
 async def test_a_gateway_that_gives_no_answers_and_unknown_codes_are_shown(

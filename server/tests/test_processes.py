@@ -281,6 +281,8 @@ async def test_the_demo_takes_a_payment_by_what_it_prints_and_keeps_it(
         await stopped(second, signal.SIGINT)
 
     assert _key(shown_again) == _key(shown)
+    links = re.findall(rf"http://127.0.0.1:{port}/admin/link/[\w-]{{43}}", shown + shown_again)
+    assert len(set(links)) == 4, "an administrator and an approver, at each start"
     assert "<html" in page
     assert reference in listed
     assert {"SUCCEEDED", "FAILED", "CREATED", "PENDING", "CANCELLED"} <= set(

@@ -9,13 +9,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import orjson
+import structlog
 
-from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.database import Row, fetch
 from dusangire.errors import ConfirmationNeeded, Forbidden, Invalid, NotFound, Unauthenticated
 from dusangire.keyring import BadSignature, Keyring
-from dusangire.permissions import RULES, Permission, Role, Rule, Scope
+from dusangire.permissions import RULES, TWO_FACTORS, Permission, Role, Rule, Scope
 from dusangire.text import clean
+
+log = structlog.get_logger(__name__)
 
 # How long after a person typed their password or code they may do what needs it.
 CONFIRMED_FOR = 5 * 60.0
@@ -82,6 +85,8 @@ class Actor:
         """Raises Forbidden; ConfirmationNeeded for a person who may, once it is sure it is them."""
         rule = RULES[permission]
         if not self.may(permission):
+            who = self.staff_id or self.key_id or self.kind
+            log.warning("security: not allowed", actor=str(who), permission=permission)
             raise Forbidden(_needed(self, rule))
         if rule.fresh and self.kind == "staff" and not self.confirmed:
             raise ConfirmationNeeded
@@ -136,10 +141,10 @@ async def create_api_key(actor: Actor, name: str, scopes: list[Scope]) -> tuple[
     key_id = uuid4()
     [row] = await fetch(
         f"""WITH key AS (
-            INSERT INTO api_key (id, public_id, name, digest, scopes)
-            VALUES ($1, $2, $3, $4, $5::jsonb) RETURNING *
+            INSERT INTO api_key (id, public_id, name, digest, scopes, created_by_id)
+            VALUES ($1, $2, $3, $4, $5::jsonb, $6) RETURNING *
         ), audit AS (
-            INSERT INTO audit_entry {AUDIT_COLUMNS} VALUES ($6, $7, $8, $9, $10::jsonb, $11)
+            INSERT INTO audit_entry {AUDIT_COLUMNS} VALUES ($7, $8, $9, $10, $11::jsonb, $12)
         )
         SELECT * FROM key""",
         key_id,
@@ -147,6 +152,7 @@ async def create_api_key(actor: Actor, name: str, scopes: list[Scope]) -> tuple[
         name,
         _digest(secret),
         orjson.dumps(sorted(set(scopes))).decode(),
+        actor.staff_id,
         *audit_values(
             actor.kind,
             actor.name,
@@ -192,6 +198,27 @@ async def valid_keys(ids: set[UUID]) -> set[UUID]:
         "SELECT id FROM api_key WHERE id = ANY($1) AND revoked_at IS NULL", list(ids)
     )
     return {row["id"] for row in rows}
+
+
+# Nobody does anything for so long, or is signed in for so long: they sign in again.
+SESSION_IDLE = timedelta(minutes=30)
+SESSION_LONGEST = timedelta(hours=12)
+SESSION_ALIVE = """s.ended_at IS NULL AND p.disabled_at IS NULL
+    AND s.last_seen_at > now() - $2::interval AND s.created_at > now() - $3::interval"""
+_VALID_SESSIONS = f"""SELECT s.id, p.role FROM staff_session s JOIN staff p ON p.id = s.staff_id
+WHERE s.id = ANY($1) AND {SESSION_ALIVE}
+    AND p.password IS NOT NULL AND (p.totp IS NOT NULL OR p.role <> ALL($4))"""
+
+
+async def valid_sessions(actors: list[Actor]) -> set[UUID]:
+    """The sessions of these people that go on, with the role they began with."""
+    roles = {actor.session_id: actor.role for actor in actors if actor.session_id is not None}
+    if not roles:
+        return set()
+    rows = await fetch(
+        _VALID_SESSIONS, list(roles), SESSION_IDLE, SESSION_LONGEST, sorted(TWO_FACTORS)
+    )
+    return {row["id"] for row in rows if roles[row["id"]] == row["role"]}
 
 
 CLIENT_TOKEN_LIFE = timedelta(days=2)
@@ -264,7 +291,13 @@ class Authenticator:
             raise Unauthenticated
         [row] = rows
         key = ApiKey.of(row)
-        actor = Actor(kind="api_key", name=key.name, scopes=frozenset(key.scopes), key_id=key.id)
+        actor = Actor(
+            kind="api_key",
+            name=key.name,
+            scopes=frozenset(key.scopes),
+            key_id=key.id,
+            staff_id=row["created_by_id"],
+        )
         self._known[public_id] = (time.monotonic() + KEY_MEMORY, actor, row["digest"])
         return self._known[public_id]
 

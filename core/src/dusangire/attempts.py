@@ -24,7 +24,7 @@ from tenacity import (
 
 from dusangire import stored_methods, watch
 from dusangire.access import SYSTEM, Actor
-from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import Row, fetch
 from dusangire.errors import Retryable
@@ -394,7 +394,7 @@ async def _call(
         duration_ms=recorded.duration_ms,
     )
     try:
-        return await _persistently(
+        return await persistently(
             advance,
             core,
             account,
@@ -414,7 +414,7 @@ async def _call(
 
 # The gateway has answered: while the database is away, the answer is held on to. Writing it twice
 # does no harm, since the second time it changes nothing.
-_persistently = AsyncRetrying(
+persistently = AsyncRetrying(
     retry=retry_if_exception_type(Retryable),
     stop=stop_after_delay(30),
     wait=wait_random_exponential(0.2, max=2),

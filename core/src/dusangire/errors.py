@@ -20,8 +20,14 @@ DusangireError
 │   ├── IllegalState            ILLEGAL_STATE
 │   ├── AttemptOpen             ATTEMPT_OPEN
 │   ├── Expired                 EXPIRED
+│   ├── RefundExceedsCaptured   REFUND_EXCEEDS_CAPTURED
+│   ├── RefundNotSupported      REFUND_NOT_SUPPORTED
+│   ├── SelfApproval            SELF_APPROVAL
+│   ├── StaleApproval           STALE_APPROVAL
 │   └── Retryable               RETRYABLE: it may or may not have happened, the same key tells
 ├── Unauthenticated             no token, or none that we know
+│   └── SignInRefused           a person who is not let in
+├── TooManyTries                to sign in: wait
 ├── WebhookRejected             not from the gateway: answered with its status, nothing stored
 └── CannotStart                 a setting or a key is wrong: the process says which and stops
     ├── PostgresNotFound        postgres.py: no server binaries
@@ -193,6 +199,30 @@ class Expired(CallerError):
     code = ErrorCode.EXPIRED
 
 
+class RefundExceedsCaptured(CallerError):
+    """This is more than is left of the payment to give back."""
+
+    code = ErrorCode.REFUND_EXCEEDS_CAPTURED
+
+
+class RefundNotSupported(CallerError):
+    """This gateway cannot give this back."""
+
+    code = ErrorCode.REFUND_NOT_SUPPORTED
+
+
+class SelfApproval(CallerError):
+    """Nobody decides on a refund that they asked for themselves. Ask somebody else."""
+
+    code = ErrorCode.SELF_APPROVAL
+
+
+class StaleApproval(CallerError):
+    """This is not the request that you saw. Read it again, then decide."""
+
+    code = ErrorCode.STALE_APPROVAL
+
+
 class Retryable(CallerError):
     """Try again with the same idempotency key: it may or may not have happened already."""
 
@@ -201,6 +231,18 @@ class Retryable(CallerError):
 
 class Unauthenticated(DusangireError):
     """Send `Authorization: Bearer <API key or client token>` with a token that is valid."""
+
+
+class SignInRefused(Unauthenticated):
+    """The e-mail, the password or the code is not right."""
+
+
+class TooManyTries(DusangireError):
+    """There were too many tries to sign in."""
+
+    def __init__(self, message: str | None = None, *, wait: int) -> None:
+        super().__init__(message or f"There were too many tries. Wait {wait} seconds.")
+        self.wait = wait
 
 
 class WebhookRejected(DusangireError):

@@ -3,13 +3,11 @@
 import asyncio
 import json
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,8 +15,16 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
+from dusangire.egress import trusted
 from dusangire.gateway import JSON
-from dusangire.masking import HIDDEN, is_secret_name, mask_json, mask_text
+from dusangire.masking import (
+    HIDDEN,
+    hide_addresses,
+    is_secret_name,
+    mask_json,
+    mask_text,
+    spellings,
+)
 from dusangire.text import storable
 from dusangire.transactions import assert_no_transaction
 from dusangire.wire import NEVER_LEFT, words_of
@@ -28,6 +34,8 @@ MAX_ANSWER = 1_000_000
 MAX_NOTES = 20
 MAX_NOTE = 4_000
 MAX_NAME = 100
+# A shorter header is a switch such as `X-Token: no`, and hiding it would hide words.
+_SHORTEST_SECRET = 8
 _ANY_KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 # What ends a call before its first byte leaves.
 _NEVER_LEFT = frozenset(error.__name__ for error in NEVER_LEFT)
@@ -100,7 +108,7 @@ def note(name: str, value: JSON, *, secrets: Sequence[str] = ()) -> None:
     if current is None or (len(current.notes) >= MAX_NOTES and name not in current.notes):
         return
     plain = orjson.loads(orjson.dumps(storable(value), default=_as_text, option=_ANY_KEYS))
-    [masked] = mask_json({name: plain}, secrets).values()
+    [masked] = hide_addresses(mask_json({name: plain}, secrets)).values()
     if not isinstance(masked, str) and len(text := orjson.dumps(masked).decode()) > MAX_NOTE:
         masked = f"{text[:MAX_NOTE]}…"
     current.notes[name] = masked
@@ -124,22 +132,16 @@ def open_client(
     Raises AnswerTooLarge (an httpx.TransportError) for answers over 1 MB.
     """
     inner = transport or httpx.AsyncHTTPTransport(
-        verify=_trusted(),
+        verify=trusted(),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
     )
     return httpx.AsyncClient(
         base_url=base_url,
-        transport=_RecordingTransport(inner, [secret for secret in secrets if secret]),
+        transport=_RecordingTransport(inner, spellings(*secrets)),
         timeout=httpx.Timeout(timeout, connect=min(10, timeout)),
         headers={"User-Agent": "dusangire/0.1"},
         trust_env=False,
     )
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The certificate authorities, read once: it takes longer than a call."""
-    return httpx.create_ssl_context()
 
 
 class _RecordingTransport(httpx.AsyncBaseTransport):
@@ -201,33 +203,44 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
         error: BaseException | None,
         started: float,
     ) -> Exchange:
+        # A provider may quote our request, and with it what opened the door this time.
+        secrets = [*self._secrets, *_credentials(request.headers)]
         return Exchange(
             request={
                 "method": request.method,
-                "url": mask_text(str(request.url), self._secrets),
-                "headers": self._headers(request.headers),
-                "body": self._body(request.content, request.headers),
+                "url": hide_addresses(mask_text(str(request.url), secrets)),
+                "headers": _headers(request.headers, secrets),
+                "body": _body(request.content, request.headers, secrets),
             },
             response=None
             if answer is None
             else {
-                "headers": self._headers(answer.headers),
-                "body": self._body(answer.content, answer.headers),
+                "headers": _headers(answer.headers, secrets),
+                "body": _body(answer.content, answer.headers, secrets),
             },
             http_status=None if answer is None else answer.status_code,
             duration_ms=round((time.monotonic() - started) * 1000),
-            error=None if error is None else mask_text(words_of(error), self._secrets),
+            error=None if error is None else mask_text(words_of(error), secrets),
         )
 
-    def _headers(self, headers: httpx.Headers) -> dict[str, str]:
-        return {
-            name: mask_text(value, self._secrets) if name in _SHOWN_HEADERS else HIDDEN
-            for name, value in headers.items()
-            if name in _SHOWN_HEADERS or is_secret_name(name)
-        }
 
-    def _body(self, body: bytes, headers: httpx.Headers) -> Any:
-        return shown_body(body, headers.get("content-type", ""), self._secrets)
+def _credentials(headers: httpx.Headers) -> list[str]:
+    """What headers say in secret, with and without the word before it, such as Bearer."""
+    values = [value for name, value in headers.items() if is_secret_name(name)]
+    bare = [value.rpartition(" ")[2] for value in values]
+    return [value for value in dict.fromkeys((*values, *bare)) if len(value) >= _SHORTEST_SECRET]
+
+
+def _headers(headers: httpx.Headers, secrets: Sequence[str]) -> dict[str, str]:
+    return {
+        name: mask_text(value, secrets) if name in _SHOWN_HEADERS else HIDDEN
+        for name, value in headers.items()
+        if name in _SHOWN_HEADERS or is_secret_name(name)
+    }
+
+
+def _body(body: bytes, headers: httpx.Headers, secrets: Sequence[str]) -> Any:
+    return shown_body(body, headers.get("content-type", ""), secrets)
 
 
 class _Slices(httpx.AsyncByteStream):
@@ -250,17 +263,17 @@ def shown_body(body: bytes, content_type: str, secrets: Sequence[str] = ()) -> A
     """
     text = body[:20_000].decode("utf-8", "replace")
     try:
-        return mask_json(storable(json.loads(text)), secrets) if text else None
+        return hide_addresses(mask_json(storable(json.loads(text)), secrets)) if text else None
     except (ValueError, RecursionError):
         pass
     if "form-urlencoded" in content_type:
-        return mask_json(storable(dict(parse_qsl(text))), secrets)
+        return hide_addresses(mask_json(storable(dict(parse_qsl(text))), secrets))
     return shown_text(text, secrets)
 
 
 def shown_text(text: str, secrets: Sequence[str] = ()) -> str:
     """Words of a provider as they may be kept: masked, whatever of its message they quote."""
-    return mask_text(_NAMED.sub(_hide_secret, storable(text)), secrets)
+    return str(hide_addresses(mask_text(_NAMED.sub(_hide_secret, storable(text)), secrets)))
 
 
 # JSON that was cut off or is not quite JSON still has its secrets beside their names.

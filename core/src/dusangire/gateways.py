@@ -1,8 +1,6 @@
 """The configured gateways: saved with sealed secrets, kept open in memory, tested on request."""
 
 import asyncio
-import ipaddress
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +15,9 @@ import structlog
 from pydantic import SecretStr, ValidationError
 
 from dusangire.access import Actor
-from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.database import Row, fetch, spawn
+from dusangire.egress import Egress, NotAllowed
 from dusangire.errors import (
     AmountOutOfLimits,
     CallerError,
@@ -160,6 +159,10 @@ class Gateways:
     _loaded_at: float = float("-inf")
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def _egress(self) -> Egress:
+        return Egress.of_gateways(self.settings)
+
     async def by_code(self, code: str) -> Account:
         """Raises GatewayNotFound."""
         found = self._find(code, await self.all())
@@ -226,7 +229,8 @@ class Gateways:
         config: Mapping[str, Any],
         enabled: bool = True,
     ) -> Account:
-        """Creates or changes a gateway. Secrets that are left out or hidden stay as they are.
+        """Creates or changes a gateway. Secrets that are left out or hidden stay as they are,
+        unless `base_url` leads to another host: nobody is sent what was not given for them.
 
         Raises Forbidden, Invalid, GatewayNotFound (no such plugin), GatewayConfiguration.
         """
@@ -259,8 +263,10 @@ class Gateways:
         known = set(installed.description.config.model_fields) - {"webhook_token"}
         values = {**{key: kept[key] for key in known & set(kept)}, **given}
         parsed = _parse(installed, values, environment)
-        _check_address(parsed, self.settings)
+        _check_address(parsed, self._egress)
         plain, secret = _split(parsed)
+        if row is not None:
+            _check_secrets(orjson.loads(row["config"]), plain, set(secret) - set(given), parsed)
         sealed = {
             key: self.keyring.seal(value, owner=str(gateway_id), field=key)
             for key, value in {**secret, "webhook_token": kept["webhook_token"]}.items()
@@ -375,7 +381,8 @@ class Gateways:
             http=open_client(
                 getattr(config, "base_url", ""),
                 secrets=hidden,
-                transport=self.transport,
+                transport=self.transport
+                or self._egress.transport(connections=plugin.description.concurrency),
                 timeout=plugin.description.call_timeout / 2,
                 connections=plugin.description.concurrency,
             ),
@@ -453,49 +460,41 @@ def _split(config: GatewayConfig) -> tuple[dict[str, Any], dict[str, str]]:
     return plain, secret
 
 
-def _check_address(config: GatewayConfig, settings: Settings) -> None:
+def _check_address(config: GatewayConfig, egress: Egress) -> None:
     """A gateway's address is https and public; loopback is for simulators in test mode."""
     address = getattr(config, "base_url", None)
     if not address:
         return
     try:
-        parts = urlsplit(str(address))
-    except ValueError:
-        parts = urlsplit("")
-    host = (parts.hostname or "").rstrip(".")
-    if _is_loopback(host) and not settings.live:
-        return
-    if parts.scheme != "https" or not _is_public(host):
+        egress.read(str(address))
+    except NotAllowed as error:
         raise GatewayConfiguration(
             "base_url must be a public https address. Loopback addresses are for simulators, "
-            "in test mode.",
+            f"in test mode. {error}",
             field=["config", "base_url"],
+        ) from error
+
+
+def _check_secrets(
+    before: Mapping[str, Any], after: Mapping[str, Any], kept: Iterable[str], config: GatewayConfig
+) -> None:
+    """Secrets are write-only: an address of somebody else would read them."""
+    if _origin(before.get("base_url")) == _origin(after.get("base_url")):
+        return
+    fields = type(config).model_fields
+    # What a plugin itself says is no secret.
+    missing = sorted(name for name in kept if getattr(config, name) != fields[name].default)
+    if missing:
+        raise GatewayConfiguration(
+            "base_url leads to another host than before, which must not learn the secrets that "
+            f"are stored. Give these again with it: {', '.join(missing)}.",
+            field=["config", missing[0]],
         )
 
 
-# Prefixes in which an IPv4 address hides: NAT64, 6to4.
-_DISGUISES = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _is_public(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        name, _, last = host.rpartition(".")
-        # Only what ends in letters is a name: 0x7f.1 and 2130706433 are addresses in disguise.
-        numeric = not any(c.isalpha() for c in last) or re.fullmatch("0x[0-9a-f]*", last)
-        return bool(name) and not numeric and last not in {"localhost", "local", "internal"}
-    hidden = isinstance(address, ipaddress.IPv6Address) and (
-        address.ipv4_mapped is not None or any(address in network for network in _DISGUISES)
-    )
-    return address.is_global and not address.is_multicast and not hidden
+def _origin(url: object) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(str(url or ""))
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _shown(secret: str) -> str:

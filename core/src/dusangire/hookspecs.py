@@ -6,12 +6,28 @@ declared twice. Hooks that talk to the provider are coroutines; the others are p
 without I/O. docs/hooks.md has a page for each.
 
 A control plugin wraps hooks of all gateways with `@hookimpl(wrapper=True)`.
+
+A channel plugin implements `describe_channel` and `send_message`: it tells people what happened.
+
+A fiscal plugin implements `describe_fiscal_device`, `initialize_fiscal_device`, `declare_item` and
+`sign_document`: it has a tax authority's device sign what was sold.
 """
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from dusangire import hookspec
+from dusangire.channels import ChannelDescription, Delivery, Message
+from dusangire.fiscal import (
+    FiscalDescription,
+    FiscalDevice,
+    FiscalDocument,
+    FiscalItem,
+    FiscalSimulator,
+    InitialOutcome,
+    ItemOutcome,
+    SigningOutcome,
+)
 from dusangire.gateway import (
     Attempt,
     Gateway,
@@ -87,3 +103,40 @@ def test_gateway(gateway: Gateway[GatewayConfig]) -> Awaitable[TestReport] | Non
 @hookspec(firstresult=True)
 def simulator(gateway: Gateway[GatewayConfig]) -> "ASGIApp | None":
     """An app that behaves like the provider, for laptops and tests."""
+
+
+@hookspec(firstresult=True)
+def describe_channel() -> ChannelDescription | None:
+    """A way to reach people and what it needs; None: not configured. Raises CannotStart."""
+
+
+@hookspec(firstresult=True)
+def send_message(message: Message) -> Awaitable[Delivery] | None:
+    """Send one message to one recipient, and say what became of it."""
+
+
+@hookspec(firstresult=True)
+def describe_fiscal_device() -> FiscalDescription | None:
+    """The device that signs receipts; None: not configured. Raises CannotStart."""
+
+
+@hookspec(firstresult=True)
+def initialize_fiscal_device(device: FiscalDevice) -> Awaitable[InitialOutcome] | None:
+    """Make the device ready, once, and say which number it was last given."""
+
+
+@hookspec(firstresult=True)
+def declare_item(device: FiscalDevice, item: FiscalItem) -> Awaitable[ItemOutcome] | None:
+    """Tell the device of something that is sold, before its first sale."""
+
+
+@hookspec(firstresult=True)
+def sign_document(
+    device: FiscalDevice, document: FiscalDocument
+) -> Awaitable[SigningOutcome] | None:
+    """Declare one sale or refund, and bring back its receipt."""
+
+
+@hookspec(firstresult=True)
+def fiscal_simulator(base_url: str) -> FiscalSimulator | None:
+    """A device for laptops and tests, which answers at `base_url`."""

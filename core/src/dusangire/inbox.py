@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import orjson
 import structlog
 
-from dusangire import attempts, codes
+from dusangire import attempts, codes, refund_work
 from dusangire.core import Core
 from dusangire.database import Row, fetch
 from dusangire.errors import GatewayConfiguration, GatewayNotFound, NotFound, WebhookRejected
@@ -26,6 +26,7 @@ from dusangire.masking import (
     hiding,
     is_secret_name,
     mask_text,
+    spellings,
 )
 from dusangire.outcomes import outcome_json, read_outcome
 from dusangire.records import json_of
@@ -47,18 +48,26 @@ async def accept(core: Core, code: str, token: str, request: WebhookRequest) -> 
     Retryable (the database is away: answer 503, so that the gateway tries again).
     """
     account = await _account(core, code, token)
+    with hiding(*_hidden(account)):
+        return await _accept(core, account, request)
+
+
+async def _accept(core: Core, account: Account, request: WebhookRequest) -> Reply:
     heard: Heard | None = None
     error: str | None = None
     try:
         heard = _read(account, request)
     except WebhookRejected as rejected:
         log.warning(
-            "security: webhook refused", gateway=code, status=rejected.status, why=rejected.message
+            "security: webhook refused",
+            gateway=account.code,
+            status=rejected.status,
+            why=rejected.message,
         )
         raise
     except Exception as raised:
         # A plugin that cannot read its provider's message must not lose it.
-        log.exception("webhook not readable", gateway=code)
+        log.exception("webhook not readable", gateway=account.code)
         error = f"{type(raised).__name__}: {raised}"
     await _store(core, account, request, heard, error)
     core.work.set()
@@ -108,7 +117,9 @@ async def _store(
         printable(request.method)[:10],
         orjson.dumps(_headers(request)).decode(),
         _without_cards(
-            _without_tokens(request.body, _token(heard.outcome)) if heard else request.body
+            _without_secrets(account, request.body, _token(heard.outcome))
+            if heard
+            else request.body
         ),
         heard.trust.value if heard else None,
         hide_cards(printable(heard.reference))[:200] if heard and heard.reference else None,
@@ -121,9 +132,10 @@ async def _store(
 _TOKEN = re.compile(rb'("[^"\\]{0,60}token[^"\\]{0,60}"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE)
 
 
-def _without_tokens(body: bytes, known: PaymentToken | None) -> bytes:
-    if known is not None:
-        body = body.replace(known.secret.encode(), HIDDEN.encode())
+def _without_secrets(account: Account, body: bytes, known: PaymentToken | None) -> bytes:
+    """A body without what charges a payer, and without secrets of ours that a provider repeats."""
+    for secret in (*([known.secret] if known else []), *spellings(*_hidden(account))):
+        body = body.replace(secret.encode(), HIDDEN.encode())
     return _TOKEN.sub(lambda match: match[1] + f'"{HIDDEN}"'.encode(), body)
 
 
@@ -233,14 +245,16 @@ async def work_on(core: Core, message: Message) -> None:
     """Makes a stored webhook take effect: a hint to ask, or signed evidence to decide on."""
     account = await core.gateways.by_id(message.gateway_id)
     try:
-        heard = _opened(core, message) or _read(account, message.request)
+        with hiding(*_hidden(account)):
+            heard = _opened(core, message) or _read(account, message.request)
         token = _token(heard.outcome)
-        with hiding(token.secret if token else None):
+        with hiding(token.secret if token else None, *_hidden(account)):
             await _apply(core, account, message, heard)
     except Exception as error:
         # Whatever is wrong with this one, those behind it go on.
-        log.exception("webhook not worked on", gateway=account.code, tries=message.tries)
-        await _put_back(core, message, f"{type(error).__name__}: {error}")
+        with hiding(*_hidden(account)):
+            log.exception("webhook not worked on", gateway=account.code, tries=message.tries)
+            await _put_back(core, message, f"{type(error).__name__}: {error}")
 
 
 def _read(account: Account, request: WebhookRequest) -> Heard:
@@ -252,7 +266,11 @@ def _read(account: Account, request: WebhookRequest) -> Heard:
 async def _apply(core: Core, account: Account, message: Message, heard: Heard) -> None:
     attempt_id = await _attempt(account, heard.reference)
     if attempt_id is None:
-        await _orphan(core, message)
+        refund_id = await refund_work.find(account.id, printable(heard.reference or ""))
+        if refund_id is None:
+            await _orphan(core, message)
+        else:
+            await _apply_to_refund(core, account, message, heard, refund_id)
         return
     if heard.outcome is not None and heard.trust is Trust.SIGNED:
         work = await attempts.load(attempt_id)
@@ -265,13 +283,24 @@ async def _apply(core: Core, account: Account, message: Message, heard: Heard) -
             said=_shown(account, message.request),
         )
         # What could not be read on arrival was kept whole until now.
-        late = (
-            None if message.heard else _without_tokens(message.request.body, _token(heard.outcome))
-        )
+        late = _late(account, message, _token(heard.outcome))
         await fetch(_DONE, message.id, late)
         await codes.count(core, account, heard.outcome)
     else:
         await _hint(core, account, message, attempt_id)
+    core.work.set()
+
+
+async def _apply_to_refund(
+    core: Core, account: Account, message: Message, heard: Heard, refund_id: UUID
+) -> None:
+    shown = _shown(account, message.request)
+    if heard.outcome is not None and heard.trust is Trust.SIGNED:
+        await refund_work.heard(core, account, refund_id, heard.outcome, shown)
+        await codes.count(core, account, heard.outcome)
+    else:
+        await refund_work.hint(refund_id, HINT_EVERY * core.settings.poll_scale, shown)
+    await fetch(_DONE, message.id, _late(account, message, None))
     core.work.set()
 
 
@@ -315,8 +344,19 @@ async def _hint(core: Core, account: Account, message: Message, attempt_id: UUID
 def _shown(account: Account, request: WebhookRequest) -> dict[str, Any]:
     """What came, as it may be shown in a payment's log."""
     content_type = request.headers.get("content-type", "")
-    hidden = secret_values(account.gateway.config) if account.gateway else []
+    hidden = spellings(*_hidden(account))
     return {"method": request.method, "body": shown_body(request.body, content_type, hidden)}
+
+
+def _hidden(account: Account) -> list[str]:
+    """What a provider may know of us and nobody else: it is kept and logged nowhere."""
+    known = secret_values(account.gateway.config) if account.gateway else []
+    return [*known, account.webhook_token]
+
+
+def _late(account: Account, message: Message, known: PaymentToken | None) -> bytes | None:
+    """The body to keep of a message that could not be read on arrival; None: as it is."""
+    return None if message.heard else _without_secrets(account, message.request.body, known)
 
 
 async def _orphan(core: Core, message: Message) -> None:

@@ -3,9 +3,9 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from dusangire.errors import (
     InvalidPhone,
 )
 from dusangire.gateways import Account, check_amount
+from dusangire.invoicing.billing import BuyerInput, LineInput
 from dusangire.masking import has_card_number
 from dusangire.money import Money
 from dusangire.phone import parse_phone
@@ -63,7 +64,11 @@ class MethodInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatePayment:
-    """amount: major units, as the caller wrote it. wait_ms: how long to wait for the gateway."""
+    """amount: major units, as the caller wrote it. wait_ms: how long to wait for the gateway.
+
+    lines: what is sold, for the invoice; buyer: whom it is made out to. With either, the payment
+        comes with a draft of its invoice.
+    """
 
     idempotency_key: str
     amount: Decimal | int | str
@@ -75,7 +80,21 @@ class CreatePayment:
     return_url: str | None = None
     metadata: Any = None
     expires_at: datetime | None = None
+    lines: Sequence[LineInput] | None = None
+    buyer: BuyerInput | None = None
     wait_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateInvoice:
+    """lines: what is sold; left out, one line of the payment's whole amount."""
+
+    idempotency_key: str
+    payment_id: UUID
+    lines: Sequence[LineInput] | None = None
+    buyer: BuyerInput | None = None
+    note: str | None = None
+    due_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +130,7 @@ class Method:
     store_consent: str | None = None
 
 
-def fingerprint(request: CreatePayment | AttemptPayment | ConfirmPayment) -> str:
+def fingerprint(request: CreatePayment | CreateInvoice | AttemptPayment | ConfirmPayment) -> str:
     """A digest of what was asked for: not of the key, nor of how long to wait for the answer.
 
     Spellings of the same amount, text, phone number or time have the same digest.
@@ -124,6 +143,7 @@ def fingerprint(request: CreatePayment | AttemptPayment | ConfirmPayment) -> str
             said[part] = _plain_fields(said[part])
     if (method := said.get("method")) is not None and method["store_consent"] is None:
         del method["store_consent"]  # keys from before it could be given stay as they were
+    _plain_invoice(said)
     if "amount" in said:
         said["amount"] = _plain(said["amount"])
     if (moment := said.get("expires_at")) is not None and moment.tzinfo is not None:
@@ -133,6 +153,22 @@ def fingerprint(request: CreatePayment | AttemptPayment | ConfirmPayment) -> str
         return hashlib.sha256(orjson.dumps(said, default=str, option=options)).hexdigest()
     except orjson.JSONEncodeError:
         return ""  # nothing like it was ever stored
+
+
+def _plain_invoice(said: dict[str, Any]) -> None:
+    """What an invoice needs; keys from before it could be given stay as they were."""
+    for name in ("lines", "buyer"):
+        if said.get(name) is None:
+            said.pop(name, None)
+    if "buyer" in said:
+        said["buyer"] = _plain_fields(said["buyer"])
+    if "lines" in said:
+        said["lines"] = [_plain_line(line) for line in said["lines"]]
+
+
+def _plain_line(line: LineInput) -> dict[str, Any]:
+    numbers = {"quantity": _plain(line.quantity), "unit_price": _plain(line.unit_price)}
+    return {**_plain_fields(line), **numbers}
 
 
 def _plain_fields(request: Any) -> dict[str, Any]:

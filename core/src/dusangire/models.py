@@ -219,7 +219,7 @@ class PaymentTransaction(Model):
 
 
 class IdempotencyKey(Model):
-    """Which payment a key stands for, and a digest of the input it came with."""
+    """Which payment or refund a key stands for, and a digest of the input it came with."""
 
     scope = fields.TextField()
     operation = fields.TextField()
@@ -228,8 +228,15 @@ class IdempotencyKey(Model):
     payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
         "models.Payment", on_delete=fields.RESTRICT
     )
+    refund: fields.ForeignKeyNullableRelation["Refund"] = fields.ForeignKeyField(
+        "models.Refund", null=True, on_delete=fields.RESTRICT
+    )
     created_at = fields.DatetimeField(auto_now_add=True)
     id = fields.UUIDField(primary_key=True)
+
+    invoice: fields.ForeignKeyNullableRelation["Invoice"] = fields.ForeignKeyField(
+        "models.Invoice", null=True, on_delete=fields.RESTRICT
+    )
 
     class Meta:
         table = "idempotency_key"
@@ -277,7 +284,10 @@ class Event(Model):
 
 
 class AuditEntry(Model):
-    """Who did what. Append-only: the database refuses anything else."""
+    """Who did what. Append-only: the database refuses anything else.
+
+    sequence, hash: given once, after the commit, by `sealing`.
+    """
 
     id = fields.BigIntField(primary_key=True)
     at = fields.DatetimeField(auto_now_add=True)
@@ -287,6 +297,8 @@ class AuditEntry(Model):
     subject = fields.TextField(source_field="object")
     detail = fields.JSONField[dict[str, object]](default=dict)
     correlation_id = fields.TextField(null=True)
+    sequence = fields.BigIntField(null=True)
+    hash = fields.TextField(null=True)
 
     class Meta:
         table = "audit_entry"
@@ -312,10 +324,15 @@ class ApiKey(Model):
 
 
 class Follower(Model):
-    """How far one that acts on events has come in the log."""
+    """How far one that acts on events has come in the log.
+
+    stalls: how often the event at `stalled_at` sent the whole batch back.
+    """
 
     name = fields.CharField(max_length=100, primary_key=True)
     position = fields.BigIntField(default=0)
+    stalled_at = fields.BigIntField(null=True)
+    stalls = fields.IntField(default=0)
 
     class Meta:
         table = "follower"
@@ -336,12 +353,19 @@ class FollowerDebt(Model):
 
 
 class Staff(Model):
-    """Somebody who works with the system."""
+    """Somebody who works with the system.
+
+    password: argon2id; none until they chose one. totp: the sealed secret of their code generator.
+    totp_step: the last step of it whose code was used.
+    """
 
     id = fields.UUIDField(primary_key=True)
     email = fields.TextField()
     name = fields.TextField()
     role = fields.TextField()
+    password = fields.TextField(null=True)
+    totp = fields.TextField(null=True)
+    totp_step = fields.BigIntField(default=0)
     created_at = fields.DatetimeField(auto_now_add=True)
     disabled_at = fields.DatetimeField(null=True)
 
@@ -349,10 +373,63 @@ class Staff(Model):
         table = "staff"
 
 
+class StaffSession(Model):
+    """A browser in which somebody signed in. Only a digest of its cookie is kept.
+
+    totp_draft: the sealed secret of a code generator that is being set up.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    staff: fields.ForeignKeyRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", related_name="sessions", on_delete=fields.RESTRICT
+    )
+    digest = fields.TextField()
+    totp_draft = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    last_seen_at = fields.DatetimeField(auto_now_add=True)
+    confirmed_at = fields.DatetimeField(null=True)
+    ended_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "staff_session"
+
+
+class StaffLink(Model):
+    """A link that signs somebody in once."""
+
+    id = fields.UUIDField(primary_key=True)
+    staff: fields.ForeignKeyRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", related_name="links", on_delete=fields.RESTRICT
+    )
+    digest = fields.TextField()
+    reset_password = fields.BooleanField()
+    reset_totp = fields.BooleanField()
+    created_at = fields.DatetimeField(auto_now_add=True)
+    expires_at = fields.DatetimeField()
+    used_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "staff_link"
+
+
+class LoginThrottle(Model):
+    """How often somebody tried to sign in, by a digest of who or from where."""
+
+    key = fields.CharField(max_length=64, primary_key=True)
+    tries = fields.IntField(default=1)
+    last_at = fields.DatetimeField(auto_now_add=True)
+    blocked_until = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "login_throttle"
+
+
 class Refund(Model):
     """Money to give back, from the request to its end. Amounts are minor units of `currency`.
 
     by_hand: a person gives it back, since the gateway cannot. requested_by: the person behind it.
+    version: grows with what can be seen of it; turn: with each process that takes it in hand.
+    sent_at: written before it is sent; `sends` counts that.
     """
 
     id = fields.UUIDField(primary_key=True)
@@ -391,16 +468,20 @@ class Refund(Model):
     failure = fields.JSONField[dict[str, object] | None](null=True)
     evidence = fields.TextField(null=True)
     settled_by_name = fields.TextField(null=True)
+    settled_by: fields.ForeignKeyNullableRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name="refunds_settled", on_delete=fields.RESTRICT
+    )
     correlation_id = fields.TextField(null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)
     completed_at = fields.DatetimeField(null=True)
     next_check_at = fields.DatetimeField(null=True)
     lease_until = fields.DatetimeField(null=True)
+    turn = fields.IntField(default=0)
     asked_at = fields.DatetimeField(null=True)
     sent_at = fields.DatetimeField(null=True)
+    sends = fields.IntField(default=0)
     checks = fields.IntField(default=0)
-    resend = fields.BooleanField(default=False)
     not_found = fields.IntField(default=0)
     not_found_since = fields.DatetimeField(null=True)
 
@@ -409,7 +490,7 @@ class Refund(Model):
 
 
 class RefundApproval(Model):
-    """One person's yes to a refund as they saw it."""
+    """One person's yes to a refund as they saw it. voided_at: it does not count any more."""
 
     id = fields.UUIDField(primary_key=True)
     refund: fields.ForeignKeyRelation[Refund] = fields.ForeignKeyField(
@@ -421,6 +502,7 @@ class RefundApproval(Model):
     digest = fields.TextField()
     note = fields.TextField(null=True)
     approved_at = fields.DatetimeField(auto_now_add=True)
+    voided_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "refund_approval"
@@ -448,10 +530,11 @@ class Merchant(Model):
 
 
 class DocumentCounter(Model):
-    """The last number given in a series and year, such as INV-2026."""
+    """The last number given in a series and year, such as INV-2026, and when."""
 
     name = fields.CharField(max_length=100, primary_key=True)
     reached = fields.BigIntField(default=0)
+    last_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "document_counter"
@@ -516,3 +599,196 @@ class InvoiceLine(Model):
 
     class Meta:
         table = "invoice_line"
+
+
+class Notification(Model):
+    """A message to somebody about one event, by one channel. The row is its own schedule.
+
+    recipient: `customer`, `staff:<id>`, or `staff` where a channel reaches all of them at once.
+    shown_to: their address as staff may see it.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    position = fields.BigIntField()
+    notice = fields.TextField()
+    channel = fields.TextField()
+    recipient = fields.TextField()
+    staff: fields.ForeignKeyNullableRelation[Staff] = fields.ForeignKeyField(
+        "models.Staff", null=True, on_delete=fields.RESTRICT
+    )
+    payment: fields.ForeignKeyNullableRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    gateway: fields.ForeignKeyNullableRelation[GatewayAccount] = fields.ForeignKeyField(
+        "models.GatewayAccount", null=True, on_delete=fields.RESTRICT
+    )
+    shown_to = fields.TextField()
+    status = fields.TextField(default="WAITING")
+    tries = fields.IntField(default=0)
+    cause = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    ended_at = fields.DatetimeField(null=True)
+    next_try_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "notification"
+
+
+class FiscalDevice(Model):
+    """A tax authority's device that signs receipts, and whose turn it is to talk to it.
+
+    reached: the last number given to a document. items: the last number given to an item.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    tin = fields.TextField()
+    branch = fields.TextField()
+    plugin = fields.TextField()
+    reached = fields.BigIntField(default=0)
+    items = fields.IntField(default=0)
+    initialized_at = fields.DatetimeField(null=True)
+    next_try_at = fields.DatetimeField(auto_now_add=True)
+    tries = fields.IntField(default=0)
+    error = fields.JSONField[dict[str, object] | None](null=True)
+    holder = fields.UUIDField(null=True)
+    lease_until = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "fiscal_device"
+
+
+class FiscalItem(Model):
+    """What is sold, under the number by which a device knows it."""
+
+    id = fields.UUIDField(primary_key=True)
+    device: fields.ForeignKeyRelation[FiscalDevice] = fields.ForeignKeyField(
+        "models.FiscalDevice", on_delete=fields.RESTRICT
+    )
+    key = fields.TextField()
+    number = fields.IntField()
+    declared_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "fiscal_item"
+
+
+class FiscalReceipt(Model):
+    """An invoice or credit note on its way to a device, and what the device answered.
+
+    place: its place in the line. sale: the invoice that was sold, or that a credit note is about.
+    follows: the receipt that must be signed before. invc_no: our number, given once.
+    doubted: a request may have arrived whose answer nobody saw.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    place = fields.BigIntField()
+    device: fields.ForeignKeyRelation[FiscalDevice] = fields.ForeignKeyField(
+        "models.FiscalDevice", on_delete=fields.RESTRICT
+    )
+    invoice: fields.ForeignKeyRelation[Invoice] = fields.ForeignKeyField(
+        "models.Invoice", related_name="fiscal_receipts", on_delete=fields.RESTRICT
+    )
+    sale: fields.ForeignKeyRelation[Invoice] = fields.ForeignKeyField(
+        "models.Invoice", related_name="fiscal_receipts_of_sale", on_delete=fields.RESTRICT
+    )
+    follows: fields.ForeignKeyNullableRelation["FiscalReceipt"] = fields.ForeignKeyField(
+        "models.FiscalReceipt", null=True, on_delete=fields.RESTRICT
+    )
+    fiscal_label = fields.TextField()
+    status = fields.TextField(default="QUEUED")
+    version = fields.IntField(default=1)
+    document = fields.JSONField[dict[str, object]]()
+    invc_no = fields.BigIntField(null=True)
+    org_invc_no = fields.BigIntField(null=True)
+    rcpt_no = fields.BigIntField(null=True)
+    tot_rcpt_no = fields.BigIntField(null=True)
+    sdc_id = fields.TextField(null=True)
+    mrc_no = fields.TextField(null=True)
+    internal_data = fields.TextField(null=True)
+    receipt_signature = fields.TextField(null=True)
+    sdc_datetime = fields.DatetimeField(null=True)
+    qr_payload = fields.TextField(null=True)
+    raw_answer = fields.JSONField[dict[str, object] | None](null=True)
+    error = fields.JSONField[dict[str, object] | None](null=True)
+    doubted = fields.BooleanField(default=False)
+    tries = fields.IntField(default=0)
+    copy_count = fields.IntField(default=0)
+    completed_by = fields.TextField(null=True)
+    evidence = fields.TextField(null=True)
+    next_try_at = fields.DatetimeField(auto_now_add=True)
+    sent_at = fields.DatetimeField(null=True)
+    signed_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "fiscal_receipt"
+
+
+class WebhookEndpoint(Model):
+    """Where the merchant is told what happens. secret, previous_secret: sealed."""
+
+    id = fields.UUIDField(primary_key=True)
+    url = fields.TextField()
+    events = fields.JSONField[list[str]]()
+    enabled = fields.BooleanField(default=True)
+    disabled_because = fields.TextField(null=True)
+    deleted_at = fields.DatetimeField(null=True)
+    secret = fields.TextField()
+    previous_secret = fields.TextField(null=True)
+    previous_until = fields.DatetimeField(null=True)
+    failures = fields.IntField(default=0)
+    failing_since = fields.DatetimeField(null=True)
+    last_success_at = fields.DatetimeField(null=True)
+    last_failure_at = fields.DatetimeField(null=True)
+    last_error = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "webhook_endpoint"
+
+
+class WebhookDelivery(Model):
+    """One event for one endpoint. The row is its own schedule; `body` is what is signed."""
+
+    id = fields.UUIDField(primary_key=True)
+    endpoint: fields.ForeignKeyRelation[WebhookEndpoint] = fields.ForeignKeyField(
+        "models.WebhookEndpoint", on_delete=fields.RESTRICT
+    )
+    position = fields.BigIntField(null=True)
+    type = fields.TextField()
+    payment: fields.ForeignKeyNullableRelation[Payment] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    body = fields.TextField()
+    status = fields.TextField(default="PENDING")
+    tries = fields.IntField(default=0)
+    step = fields.IntField(default=0)
+    http_status = fields.IntField(null=True)
+    error = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    ended_at = fields.DatetimeField(null=True)
+    next_try_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "webhook_delivery"
+
+
+class WebhookTry(Model):
+    """One try to deliver, and the beginning of what was answered."""
+
+    id = fields.UUIDField(primary_key=True)
+    delivery: fields.ForeignKeyRelation[WebhookDelivery] = fields.ForeignKeyField(
+        "models.WebhookDelivery", on_delete=fields.RESTRICT
+    )
+    number = fields.IntField()
+    http_status = fields.IntField(null=True)
+    error = fields.TextField(null=True)
+    answer = fields.TextField(null=True)
+    duration_ms = fields.IntField()
+    tried_at = fields.DatetimeField()
+
+    class Meta:
+        table = "webhook_try"

@@ -16,7 +16,7 @@ from tortoise.exceptions import IntegrityError
 from dusangire import attempts
 from dusangire.access import Actor
 from dusangire.attempts import Work
-from dusangire.audit import AUDIT_COLUMNS, audit_values, correlation_id
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values, correlation_id
 from dusangire.core import Core
 from dusangire.database import Row, fetch, spawn, tx
 from dusangire.errors import (
@@ -48,6 +48,17 @@ from dusangire.intake import (
     checked_return_url,
     fingerprint,
 )
+from dusangire.invoicing.billing import (
+    DRAFTED,
+    DRAFTED_EVENT,
+    Draft,
+    Line,
+    TaxRules,
+    checked_buyer,
+    checked_lines,
+    tax_rules,
+    whole_line,
+)
 from dusangire.lifecycle import (
     OPEN,
     AttemptState,
@@ -60,7 +71,7 @@ from dusangire.money import Money
 from dusangire.permissions import Permission
 from dusangire.phone import PhoneNumber
 from dusangire.plugins import Capability
-from dusangire.records import Payment
+from dusangire.records import InvoiceKind, Payment
 from dusangire.stored_methods import StoredMethod, StoredMethodKind
 from dusangire.text import clean, clean_optional
 
@@ -128,6 +139,7 @@ class _Plan:
     created_at: datetime
     attempt_id: UUID
     attempt_reference: str
+    bill: "_Bill | None" = None
 
     @property
     def account(self) -> Account | None:
@@ -141,6 +153,34 @@ class _Plan:
     def stored_token(self) -> bool:
         """Whether the payer is known to the gateway by a token, not by what they typed in."""
         return self.stored is not None and self.stored.kind is StoredMethodKind.TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class _Bill:
+    """What the draft of an invoice that comes with the payment shall say. No lines: one for all."""
+
+    rules: TaxRules
+    lines: list[Line] | None
+    buyer: dict[str, str] | None
+
+    @classmethod
+    async def of(cls, core: Core, request: CreatePayment, money: Money) -> "_Bill | None":
+        if request.lines is None and request.buyer is None:
+            return None
+        rules = await tax_rules(core)
+        given = request.lines
+        lines = checked_lines(rules, given, money) if given is not None else None
+        return cls(rules, lines, checked_buyer(request.buyer))
+
+    def draft(self, plan: _Plan, reference: str) -> str:
+        whole = whole_line(self.rules, plan.money, plan.description, reference)
+        draft = Draft(
+            kind=InvoiceKind.INVOICE,
+            currency=plan.money.currency,
+            lines=self.lines or [whole],
+            buyer=self.buyer,
+        )
+        return draft.json()
 
 
 async def _plan(core: Core, request: CreatePayment, key: str) -> _Plan:
@@ -166,11 +206,12 @@ async def _plan(core: Core, request: CreatePayment, key: str) -> _Plan:
         created_at=created_at,
         attempt_id=uuid4(),
         attempt_reference=str(uuid4()),
+        bill=await _Bill.of(core, request, money),
     )
 
 
-CREATE = f"""
-WITH claim AS (
+_CREATED = f"""
+claim AS (
     INSERT INTO idempotency_key (id, scope, operation, key, fingerprint, payment_id)
     VALUES ($1, $2, 'createPayment', $3, $4, $5)
     ON CONFLICT DO NOTHING RETURNING payment_id
@@ -201,6 +242,17 @@ WITH claim AS (
     INSERT INTO audit_entry {AUDIT_COLUMNS}
     SELECT $30, $31, $32, 'payment:' || reference, $34::jsonb, $35 FROM payment
     WHERE $33::text IS NOT NULL
+)"""
+CREATE = f"WITH {_CREATED} SELECT * FROM payment"
+# A statement of its own: a payment without a draft of its invoice must not pay for it.
+CREATE_WITH_INVOICE = f"""
+WITH {_CREATED}, wanted AS (
+    SELECT $40::jsonb || jsonb_build_object('payment_id', id, 'customer_id', customer_id) AS draft
+    FROM payment
+), {DRAFTED}, {DRAFTED_EVENT}, drafted_audit AS (
+    INSERT INTO audit_entry {AUDIT_COLUMNS}
+    SELECT $30, $31, 'invoice.drafted', 'invoice:' || drafted.id,
+        jsonb_build_object('payment', payment.reference), $35 FROM drafted, payment
 )
 SELECT * FROM payment"""
 
@@ -209,12 +261,12 @@ async def _insert(core: Core, actor: Actor, plan: _Plan) -> list[Row]:
     """The payment's row, or none when the key is taken."""
     method, customer, account = plan.method, plan.customer, plan.account
     for _ in range(5):
-        payment_id, reference = uuid4(), _reference("PAY")
+        payment_id, reference = uuid4(), new_reference("PAY")
         words = [reference, plan.order_reference, plan.description, plan.attempt_reference]
         words += [customer.reference, customer.name] if customer else []
         try:
             return await fetch(
-                CREATE,
+                CREATE_WITH_INVOICE if plan.bill else CREATE,
                 uuid4(),
                 actor.idempotency_scope,
                 plan.key,
@@ -253,6 +305,7 @@ async def _insert(core: Core, actor: Actor, plan: _Plan) -> list[Row]:
                 ),
                 *_stored_values(actor, method),
                 attempts.first_look(core, account) if account else None,
+                *([plan.bill.draft(plan, reference)] if plan.bill else []),
             )
         except IntegrityError as error:
             # 40 random bits make a reference that people can read out; once in a long while
@@ -710,5 +763,6 @@ def _stored_values(
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
-def _reference(prefix: str) -> str:
+def new_reference(prefix: str) -> str:
+    """Something people can read out, such as PAY-7K3M9Q2X."""
     return f"{prefix}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"

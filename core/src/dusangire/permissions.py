@@ -32,6 +32,10 @@ class Role(StrEnum):
         return list(Role).index(self)
 
 
+# These say yes to money leaving and hold the keys: a password alone is not enough for them.
+TWO_FACTORS = frozenset({Role.APPROVER, Role.ADMIN})
+
+
 class Permission(StrEnum):
     """A thing that can be done."""
 
@@ -49,6 +53,8 @@ class Permission(StrEnum):
 
     READ_INVOICES = "READ_INVOICES"
     WRITE_INVOICES = "WRITE_INVOICES"
+    RETRY_FISCAL_RECEIPTS = "RETRY_FISCAL_RECEIPTS"
+    SETTLE_FISCAL_RECEIPTS = "SETTLE_FISCAL_RECEIPTS"
     READ_MERCHANT = "READ_MERCHANT"
     WRITE_MERCHANT = "WRITE_MERCHANT"
 
@@ -60,6 +66,7 @@ class Permission(StrEnum):
     READ_WEBHOOKS = "READ_WEBHOOKS"
     MANAGE_STAFF = "MANAGE_STAFF"
     READ_STAFF = "READ_STAFF"
+    READ_NOTIFICATIONS = "READ_NOTIFICATIONS"
     READ_AUDIT = "READ_AUDIT"
     READ_METRICS = "READ_METRICS"
     ROTATE_SECRETS = "ROTATE_SECRETS"
@@ -106,6 +113,9 @@ RULES: Mapping[Permission, Rule] = {
     Permission.SETTLE_UNKNOWN_REFUNDS: Rule(Role.APPROVER, fresh=True, command_line=False),
     Permission.READ_INVOICES: Rule(Role.VIEWER, _READERS),
     Permission.WRITE_INVOICES: Rule(Role.OPERATOR, _WRITERS),
+    Permission.RETRY_FISCAL_RECEIPTS: Rule(Role.OPERATOR),
+    # What a person types in here is tax evidence, and stands on an invoice for ever.
+    Permission.SETTLE_FISCAL_RECEIPTS: Rule(Role.APPROVER, fresh=True, command_line=False),
     Permission.READ_MERCHANT: Rule(Role.VIEWER, _READERS | _WRITERS),
     Permission.WRITE_MERCHANT: Rule(Role.ADMIN, _ADMINS),
     Permission.CONFIGURE_GATEWAYS: Rule(Role.ADMIN, _ADMINS, fresh=True),
@@ -116,6 +126,7 @@ RULES: Mapping[Permission, Rule] = {
     Permission.READ_WEBHOOKS: Rule(Role.OPERATOR, _ADMINS),
     Permission.MANAGE_STAFF: Rule(Role.ADMIN, fresh=True),
     Permission.READ_STAFF: Rule(Role.ADMIN),
+    Permission.READ_NOTIFICATIONS: Rule(Role.VIEWER, _READERS),
     Permission.READ_AUDIT: Rule(Role.APPROVER, _ADMINS),
     Permission.READ_METRICS: Rule(Role.ADMIN, _ADMINS),
     Permission.ROTATE_SECRETS: Rule(Role.ADMIN, _ADMINS, fresh=True),

@@ -13,8 +13,18 @@ import pluggy
 import structlog
 
 from dusangire import PROJECT, hookspecs
+from dusangire.channels import (
+    ChannelDescription,
+    Delivered,
+    Delivery,
+    Message,
+    NotDelivered,
+    Unclear,
+)
 from dusangire.errors import CannotStart, GatewayNotFound
 from dusangire.exchanges import recording, secret_values
+from dusangire.fiscal import FiscalDescription
+from dusangire.fiscalization.plugin import FiscalPlugin, simulated
 from dusangire.gateway import (
     Accepted,
     Attempt,
@@ -30,6 +40,7 @@ from dusangire.gateway import (
     Unknown,
     WebhookRequest,
 )
+from dusangire.masking import hiding
 from dusangire.outcomes import checked
 
 if TYPE_CHECKING:
@@ -181,9 +192,11 @@ class Plugin:
 
     async def _call(self, hook: str, **arguments: Any) -> Any:
         """What the hook gave. Raises _Broke, whatever else the plugin did."""
+        hidden = secret_values(arguments["gateway"].config)
         try:
-            async with asyncio.timeout(self.description.call_timeout):
-                return await self._hook(hook)(**arguments)
+            with hiding(*hidden):
+                async with asyncio.timeout(self.description.call_timeout):
+                    return await self._hook(hook)(**arguments)
         except TimeoutError as error:
             raise _Broke(f"no answer within {self.description.call_timeout:g} s") from error
         except asyncio.CancelledError as error:
@@ -191,7 +204,9 @@ class Plugin:
                 raise
             raise _Broke("the plugin cancelled its own call") from error
         except (Exception, SystemExit) as error:
-            arguments["gateway"].log.warning("hook raised", hook=hook, exc_info=True)
+            # What a plugin raises may quote its settings.
+            with hiding(*hidden):
+                arguments["gateway"].log.warning("hook raised", hook=hook, exc_info=True)
             raise _Broke(f"the plugin failed: {type(error).__name__}") from error
 
     def _hook(self, name: str) -> pluggy.HookCaller:
@@ -217,12 +232,44 @@ class Plugin:
         )
 
 
+@dataclass(frozen=True)
+class Channel:
+    """One way to tell people what happened. `name` is the name of its entry point.
+
+    Whatever its hook does (raise, hang, return nonsense), `send` answers.
+    """
+
+    name: str
+    description: ChannelDescription
+    _send: pluggy.HookCaller = field(repr=False, compare=False)
+
+    async def send(self, message: Message) -> Delivery:
+        """Whatever broke, the message may have gone out before: it is unclear, not undelivered."""
+        try:
+            async with asyncio.timeout(self.description.call_timeout):
+                delivery = await self._send(message=message)
+        except TimeoutError:
+            return Unclear(cause=f"no answer within {self.description.call_timeout:g} s")
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return Unclear(cause="the plugin cancelled its own call")
+        except (Exception, SystemExit) as error:
+            log.warning("hook raised", hook="send_message", channel=self.name, exc_info=True)
+            return Unclear(cause=f"the plugin failed: {type(error).__name__}")
+        if not isinstance(delivery, Delivered | NotDelivered | Unclear):
+            return Unclear(cause=f"the plugin answered nonsense: {type(delivery).__name__}")
+        return delivery
+
+
 @dataclass
 class Plugins:
-    """What is installed: `gateways` by name, and what was left out because it is broken."""
+    """What is installed: `gateways` and `channels` by name, and what was left out as broken."""
 
     manager: pluggy.PluginManager
     gateways: dict[str, Plugin] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    fiscal: FiscalPlugin | None = None
     broken: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -266,6 +313,8 @@ class Plugins:
             self.manager.register(module, name)
             self.manager.check_pending()
             description = self._describe(module)
+            channel = self._describe_channel(module)
+            fiscal = self._describe_fiscal(name, module)
             if description is not None and self._wraps_any(module):
                 raise ValueError(  # noqa: TRY301 - undone below, like what pluggy raises
                     "A gateway may not wrap hooks: put the wrapper into a plugin of its own."
@@ -279,6 +328,12 @@ class Plugins:
             plugin.forget_callers()
         if description is not None:
             self.gateways[name] = Plugin(name, version, module, self.manager, description)
+        if channel is not None:
+            others = [other for other in self.manager.get_plugins() if other is not module]
+            send = self.manager.subset_hook_caller("send_message", others)
+            self.channels[name] = Channel(name, channel, send)
+        if fiscal is not None:
+            self.fiscal = FiscalPlugin(name, module, self.manager, fiscal)
 
     def _wraps_any(self, module: object) -> bool:
         return any(
@@ -309,3 +364,53 @@ class Plugins:
             raise TypeError(f"describe_gateway answered {type(description).__name__}")
         json.dumps(description.config.model_json_schema())
         return description
+
+    def _describe_channel(self, module: object) -> ChannelDescription | None:
+        describe = getattr(module, "describe_channel", None)
+        if describe is None or self.manager.parse_hookimpl_opts(module, "describe_channel") is None:
+            return None
+        description = describe()
+        if description is not None and not isinstance(description, ChannelDescription):
+            raise TypeError(f"describe_channel answered {type(description).__name__}")
+        if self.manager.parse_hookimpl_opts(module, "send_message") is None:
+            raise ValueError("A channel needs the hook send_message.")
+        return description
+
+    def _describe_fiscal(self, name: str, module: object) -> FiscalDescription | None:
+        if not self._has(module, "describe_fiscal_device"):
+            return None
+        description = getattr(module, "describe_fiscal_device")()  # noqa: B009 - a hook's name
+        if description is not None and not isinstance(description, FiscalDescription):
+            raise TypeError(f"describe_fiscal_device answered {type(description).__name__}")
+        needed = ("initialize_fiscal_device", "declare_item", "sign_document")
+        if missing := [hook for hook in needed if not self._has(module, hook)]:
+            raise ValueError(f"A fiscal device needs the hook {missing[0]}.")
+        if description is not None and self.fiscal is not None:
+            # Each sale has to be declared once: with two devices, both would.
+            raise CannotStart(
+                f"{self.fiscal.name} and {name} would both sign receipts. Configure one of them."
+            )
+        return description
+
+    def _has(self, module: object, hook: str) -> bool:
+        return (
+            getattr(module, hook, None) is not None
+            and self.manager.parse_hookimpl_opts(module, hook) is not None
+        )
+
+    def simulate_fiscal(self, address: str) -> "tuple[str, ASGIApp] | None":
+        """Takes the simulator of the first plugin that has one for the fiscal device, whatever
+        was configured: nobody tries things out at a tax authority's.
+
+        address: what its name is put behind; where the app that is given has to answer.
+        None, and no device, when no plugin has a simulator.
+        """
+        self.fiscal = None
+        for name, module in self.manager.list_name_plugin():
+            if module is None or not self._has(module, "fiscal_simulator"):
+                continue
+            found = simulated(name, module, self.manager, f"{address}/{name}")
+            if found is not None:
+                self.fiscal = FiscalPlugin(name, module, self.manager, found.description)
+                return name, found.app
+        return None

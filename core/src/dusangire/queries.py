@@ -130,6 +130,11 @@ async def attempts(payment_ids: Sequence[UUID]) -> dict[UUID, list[PaymentAttemp
     return found
 
 
+async def payments_by_id(ids: Sequence[UUID]) -> dict[UUID, Payment]:
+    rows = await fetch("SELECT * FROM payment WHERE id = ANY($1)", list(ids))
+    return {row["id"]: Payment.of(row) for row in rows}
+
+
 async def customers(ids: Sequence[UUID]) -> dict[UUID, Customer]:
     rows = await fetch("SELECT * FROM customer WHERE id = ANY($1)", list(ids))
     return {row["id"]: Customer.of(row) for row in rows}
@@ -306,5 +311,6 @@ __all__ = [
     "customers",
     "payment",
     "payments",
+    "payments_by_id",
     "transactions",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -285,7 +286,11 @@ class Invoice:
     """An invoice or credit note as one version of it was. Its lines are read beside it.
 
     number: given when it is issued, gapless within its series and year.
-    seller, buyer: copies of what was true when it was issued; None before.
+    seller: a copy of the merchant's profile when it was issued (name, tin, address, phone, email,
+        vat_registered, footer); None before, and where there was no profile.
+    buyer: a copy of the customer when it was issued (reference, name, email, phone) beside what was
+        said for this invoice (name, tin, purchase_code, address); of a draft, the latter alone.
+        Any key may be missing.
     """
 
     id: UUID
@@ -351,6 +356,46 @@ class Invoice:
             paid_at=row["paid_at"],
             created_at=row["created_at"],
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceLine:
+    """What was sold, one line of an invoice. tax_rate: per cent; prices include tax.
+
+    place: 1 for the first line; a line of a credit note has the place of the line it credits.
+    """
+
+    place: int
+    description: str
+    quantity: Decimal
+    unit_price: Money
+    tax_class: str
+    tax_rate: Decimal
+    tax: Money
+    total: Money
+    item_code: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> "InvoiceLine":
+        """From a row of `invoice_line`, with the `currency` of its invoice."""
+        currency = row["currency"]
+        return cls(
+            place=row["place"],
+            description=row["description"],
+            quantity=_shortest(Decimal(row["quantity"]).scaleb(-3)),
+            unit_price=Money(row["unit_price"], currency),
+            tax_class=row["tax_class"],
+            tax_rate=_shortest(Decimal(row["tax_rate"]).scaleb(-2)),
+            tax=Money(row["tax"], currency),
+            total=Money(row["total"], currency),
+            item_code=row["item_code"],
+        )
+
+
+def _shortest(number: Decimal) -> Decimal:
+    """2.500 as 2.5, and 10.000 as 10."""
+    whole = number.to_integral_value()
+    return whole if number == whole else number.normalize()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,13 @@ import orjson
 
 from dusangire import stored_methods
 from dusangire.access import Actor
-from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import fetch
 from dusangire.inbox import token_owner
 from dusangire.keyring import Keyring
+from dusangire.outbox.sealed import secret_owner
+from dusangire.people import onetime
 from dusangire.permissions import Permission
 from dusangire.records import json_of
 
@@ -22,6 +24,8 @@ class Rotated:
     key: str
     gateways: int
     stored_methods: int
+    webhook_endpoints: int
+    code_generators: int
 
 
 _STALE_GATEWAYS = """SELECT id, secrets FROM gateway_account WHERE EXISTS (
@@ -36,6 +40,12 @@ LIMIT 200"""
 _RESEAL_WEBHOOK = """UPDATE gateway_webhook
 SET outcome = jsonb_set(outcome, '{token,secret}', to_jsonb($3::text))
 WHERE id = $1 AND outcome = $2::jsonb RETURNING id"""
+_STALE_ENDPOINTS = """SELECT id, secret, previous_secret FROM webhook_endpoint
+WHERE split_part(secret, ':', 1) <> $1 OR split_part(previous_secret, ':', 1) <> $1"""
+_RESEAL_ENDPOINT = """UPDATE webhook_endpoint SET secret = $4, previous_secret = $5
+WHERE id = $1 AND secret = $2 AND previous_secret IS NOT DISTINCT FROM $3 RETURNING id"""
+_STALE_STAFF = "SELECT id, totp FROM staff WHERE split_part(totp, ':', 1) <> $1 LIMIT 200"
+_RESEAL_STAFF = "UPDATE staff SET totp = $3 WHERE id = $1 AND totp = $2 RETURNING id"
 _NOTE = f"INSERT INTO audit_entry {AUDIT_COLUMNS} VALUES ($1, $2, $3, $4, $5::jsonb, $6)"
 
 
@@ -49,8 +59,15 @@ async def rotate(core: Core, actor: Actor) -> Rotated:
         key=core.keyring.newest,
         gateways=await _gateways(core.keyring),
         stored_methods=await stored_methods.reseal(core) + await _webhooks(core.keyring),
+        webhook_endpoints=await _endpoints(core.keyring),
+        code_generators=await _code_generators(core.keyring),
     )
-    done = {"gateways": rotated.gateways, "stored_methods": rotated.stored_methods}
+    done = {
+        "gateways": rotated.gateways,
+        "stored_methods": rotated.stored_methods,
+        "webhook_endpoints": rotated.webhook_endpoints,
+        "code_generators": rotated.code_generators,
+    }
     object_ = f"key:{rotated.key}"
     await fetch(_NOTE, *audit_values(actor.kind, actor.name, "secrets.rotated", object_, done))
     return rotated
@@ -76,6 +93,28 @@ async def _webhooks(keyring: Keyring) -> int:
             blob = json_of(row["outcome"])["token"]["secret"]
             sealed = _anew(keyring, blob, owner=token_owner(row["id"]), field="token")
             done += len(await fetch(_RESEAL_WEBHOOK, row["id"], row["outcome"], sealed))
+    return done
+
+
+async def _endpoints(keyring: Keyring) -> int:
+    done = 0
+    while stale := await fetch(_STALE_ENDPOINTS, keyring.newest):
+        for row in stale:
+            owner = secret_owner(row["id"])
+            known = row["secret"], row["previous_secret"]
+            sealed = [blob and _anew(keyring, blob, owner=owner, field="secret") for blob in known]
+            done += len(await fetch(_RESEAL_ENDPOINT, row["id"], *known, *sealed))
+    return done
+
+
+async def _code_generators(keyring: Keyring) -> int:
+    done = 0
+    while stale := await fetch(_STALE_STAFF, keyring.newest):
+        for row in stale:
+            sealed = onetime.seal(
+                keyring, row["id"], onetime.unseal(keyring, row["id"], row["totp"])
+            )
+            done += len(await fetch(_RESEAL_STAFF, row["id"], row["totp"], sealed))
     return done
 
 

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from dusangire.access import Actor
-from dusangire.audit import AUDIT_COLUMNS, audit_values
+from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import Row, fetch
 from dusangire.errors import CannotStart, Invalid, NotFound

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from dusangire.access import Actor, valid_keys
+from dusangire.access import Actor, valid_keys, valid_sessions
 from dusangire.cursors import position_cursor
 from dusangire.database import LOST, Row, fetch
 from dusangire.errors import Retryable, Unauthenticated
@@ -242,7 +242,8 @@ class Tail:
             connection.terminate()
 
     async def _watch_access(self) -> None:
-        """Ends the subscriptions of keys that were revoked and of client tokens that ran out."""
+        """Ends the subscriptions of keys that were revoked, of people who signed out or may less
+        than before, and of client tokens that ran out."""
         while True:
             await asyncio.sleep(ACCESS_CHECK)
             subscriptions = [
@@ -251,10 +252,13 @@ class Tail:
                 *(s for some in self._of_payment.values() for s in some),
             ]
             try:
-                valid = await valid_keys({s.actor.key_id for s in subscriptions if s.actor.key_id})
+                keys = await valid_keys({s.actor.key_id for s in subscriptions if s.actor.key_id})
+                sessions = await valid_sessions([s.actor for s in subscriptions])
             except Retryable:
                 continue
             for subscription in subscriptions:
                 actor = subscription.actor
-                if (actor.key_id is not None and actor.key_id not in valid) or actor.expired:
+                ended = actor.key_id is not None and actor.key_id not in keys
+                ended = ended or (actor.session_id is not None and actor.session_id not in sessions)
+                if ended or actor.expired:
                     subscription.end(Unauthenticated("This token is not valid any more."))

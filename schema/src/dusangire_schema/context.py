@@ -8,10 +8,17 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from dusangire import codes, health, queries, records, stored_methods
+from dusangire import codes, health, queries, records, refunds, stored_methods, timeline
 from dusangire.access import Actor
 from dusangire.core import Core
+from dusangire.customers import sees_in_full
+from dusangire.fiscalization import receipts
+from dusangire.invoicing import invoices
+from dusangire.notifying import notifications
+from dusangire.outbox import endpoints
+from dusangire.refunds import Approval
 from dusangire.stored_methods import StoredMethod
+from dusangire_schema.scalars import show_numbers
 
 
 @dataclass(slots=True)
@@ -23,6 +30,18 @@ class Loaders:
     stored_methods: DataLoader[UUID, list[StoredMethod]]
     health: DataLoader[UUID, health.Health]
     unmapped_codes: DataLoader[UUID, list[codes.UnmappedCode]]
+    payments: DataLoader[UUID, records.Payment]
+    refunds: DataLoader[UUID, list[records.RefundRequest]]
+    approvals: DataLoader[UUID, list[Approval]]
+    invoices: DataLoader[UUID, records.Invoice | None]
+    payment_invoices: DataLoader[UUID, records.Invoice | None]
+    invoice_lines: DataLoader[UUID, list[records.InvoiceLine]]
+    credit_notes: DataLoader[UUID, list[records.Invoice]]
+    stories: DataLoader[UUID, timeline.Story]
+    fiscal_receipts: DataLoader[UUID, receipts.FiscalReceipt | None]
+    notifications: DataLoader[UUID, list[notifications.Notification]]
+    webhook_endpoints: DataLoader[UUID, endpoints.Endpoint]
+    webhook_tries: DataLoader[UUID, list[endpoints.Try]]
 
 
 @dataclass(slots=True)
@@ -43,15 +62,51 @@ class Context:
                 DataLoader(load_fn=_stored_methods),
                 DataLoader(load_fn=health.load),
                 DataLoader(load_fn=codes.load),
+                DataLoader(load_fn=_payments),
+                DataLoader(load_fn=_refunds),
+                DataLoader(load_fn=_approvals),
+                DataLoader(load_fn=_invoices),
+                DataLoader(load_fn=_payment_invoices),
+                DataLoader(load_fn=_invoice_lines),
+                DataLoader(load_fn=_credit_notes),
+                DataLoader(load_fn=self._stories),
+                fiscal_receipts=DataLoader(load_fn=_fiscal_receipts),
+                notifications=DataLoader(load_fn=_notifications),
+                webhook_endpoints=DataLoader(load_fn=self._webhook_endpoints),
+                webhook_tries=DataLoader(load_fn=self._webhook_tries),
             )
         return self._loaders
+
+    async def _stories(self, payment_ids: Sequence[UUID]) -> list[timeline.Story]:
+        return [await timeline.of(self.core, self.actor, one) for one in payment_ids]
+
+    async def _webhook_endpoints(self, ids: Sequence[UUID]) -> list[endpoints.Endpoint]:
+        found = await endpoints.by_ids(self.actor, ids)
+        return [found[endpoint_id] for endpoint_id in ids]
+
+    async def _webhook_tries(self, delivery_ids: Sequence[UUID]) -> list[list[endpoints.Try]]:
+        found = await endpoints.tries(self.actor, delivery_ids)
+        return [found.get(delivery_id, []) for delivery_id in delivery_ids]
 
 
 Info: TypeAlias = strawberry.Info[Context, None]
 
 
+def context_of(core: Core, actor: Actor) -> Context:
+    """The context of a request. What it shows of customers goes by who asks."""
+    show_numbers(in_full=sees_in_full(actor))
+    return Context(core, actor)
+
+
 async def _attempts(payment_ids: Sequence[UUID]) -> list[list[records.PaymentAttempt]]:
     found = await queries.attempts(payment_ids)
+    return [found.get(payment_id, []) for payment_id in payment_ids]
+
+
+async def _notifications(
+    payment_ids: Sequence[UUID],
+) -> list[list[notifications.Notification]]:
+    found = await notifications.of_payments(payment_ids)
     return [found.get(payment_id, []) for payment_id in payment_ids]
 
 
@@ -63,3 +118,45 @@ async def _customers(ids: Sequence[UUID]) -> list[records.Customer | None]:
 async def _stored_methods(customer_ids: Sequence[UUID]) -> list[list[StoredMethod]]:
     found = await stored_methods.of_customers(customer_ids)
     return [found.get(customer_id, []) for customer_id in customer_ids]
+
+
+async def _payments(ids: Sequence[UUID]) -> list[records.Payment]:
+    found = await queries.payments_by_id(ids)
+    return [found[payment_id] for payment_id in ids]
+
+
+async def _refunds(payment_ids: Sequence[UUID]) -> list[list[records.RefundRequest]]:
+    found = await refunds.of_payments(payment_ids)
+    return [found.get(payment_id, []) for payment_id in payment_ids]
+
+
+async def _approvals(refund_ids: Sequence[UUID]) -> list[list[Approval]]:
+    found = await refunds.approvals(refund_ids)
+    return [found.get(refund_id, []) for refund_id in refund_ids]
+
+
+async def _invoices(ids: Sequence[UUID]) -> list[records.Invoice | None]:
+    found = await invoices.by_ids(ids)
+    return [found.get(invoice_id) for invoice_id in ids]
+
+
+async def _payment_invoices(payment_ids: Sequence[UUID]) -> list[records.Invoice | None]:
+    found = await invoices.of_payments(payment_ids)
+    return [found.get(payment_id) for payment_id in payment_ids]
+
+
+async def _invoice_lines(invoice_ids: Sequence[UUID]) -> list[list[records.InvoiceLine]]:
+    found = await invoices.lines(invoice_ids)
+    return [found[invoice_id] for invoice_id in invoice_ids]
+
+
+async def _credit_notes(invoice_ids: Sequence[UUID]) -> list[list[records.Invoice]]:
+    found = await invoices.credit_notes(invoice_ids)
+    return [found[invoice_id] for invoice_id in invoice_ids]
+
+
+async def _fiscal_receipts(
+    invoice_ids: Sequence[UUID],
+) -> list[receipts.FiscalReceipt | None]:
+    found = await receipts.of_invoices(invoice_ids)
+    return [found.get(invoice_id) for invoice_id in invoice_ids]

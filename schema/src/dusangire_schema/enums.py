@@ -6,9 +6,14 @@ import strawberry
 
 from dusangire.breaker import BreakerState
 from dusangire.errors import ErrorCode
+from dusangire.fiscal import Label as FiscalLabel
+from dusangire.fiscalization.receipts import ReceiptStatus
 from dusangire.gateway import Environment, FailureCode
 from dusangire.health import HealthStatus
 from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
+from dusangire.notifying.notices import Notice
+from dusangire.notifying.notifications import NotificationStatus
+from dusangire.outbox.endpoints import DeliveryStatus as WebhookDeliveryStatus
 from dusangire.permissions import Role, Scope
 from dusangire.plugins import Capability
 from dusangire.queries import PaymentOrder
@@ -35,6 +40,15 @@ for words, name, description in (
         ),
     ),
     (AttentionReason, "AttentionReason", None),
+    (Notice, "Notice", "Something that customers or staff are told."),
+    (
+        NotificationStatus,
+        "NotificationStatus",
+        (
+            "UNKNOWN: it may or may not have been sent, and no machine sends it again. "
+            "FAILED: it was certainly not sent."
+        ),
+    ),
     (TransactionKind, "TransactionKind", None),
     (Capability, "GatewayCapability", None),
     (HealthStatus, "HealthStatus", None),
@@ -50,6 +64,21 @@ for words, name, description in (
     (RefundStatus, "RefundStatus", None),
     (InvoiceKind, "InvoiceKind", None),
     (InvoiceStatus, "InvoiceStatus", None),
+    (
+        ReceiptStatus,
+        "FiscalReceiptStatus",
+        (
+            "REJECTED: the device did not take it, and those behind it wait. UNKNOWN: its answer "
+            "was lost; it is sent again under the same number. NEEDS_RECEIPT: the device has it, "
+            "and a person has to enter what it signed."
+        ),
+    ),
+    (FiscalLabel, "FiscalLabel", "NS: a normal sale. NR: the refund of one."),
+    (
+        WebhookDeliveryStatus,
+        "WebhookDeliveryStatus",
+        "FAILED: given up after three days. CANCELLED: its endpoint was deleted.",
+    ),
     (
         StoredMethodKind,
         "StoredMethodKind",
@@ -83,15 +112,20 @@ __all__ = [
     "Environment",
     "ErrorCode",
     "FailureCode",
+    "FiscalLabel",
     "HealthStatus",
     "InvoiceKind",
     "InvoiceStatus",
+    "Notice",
+    "NotificationStatus",
     "PaymentOrder",
     "PaymentStatus",
+    "ReceiptStatus",
     "ReconciliationRunStatus",
     "ReconciliationStatus",
     "RefundStatus",
     "Role",
     "Scope",
     "TransactionKind",
+    "WebhookDeliveryStatus",
 ]

@@ -15,6 +15,7 @@ from graphql import GraphQLError
 
 from dusangire.database import LOST
 from dusangire.errors import CallerError, ErrorCode, Retryable, Unauthenticated
+from dusangire.masking import is_secret_name
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ def formatted(error: GraphQLError, correlation_id: str) -> dict[str, Any]:
     cause = _cause(error)
     if cause is None:
         extensions = error.extensions or {"code": BAD_REQUEST}
-        return {"message": error.message, **answer, "extensions": dict(extensions)}
+        return {"message": _unquoted(error.message), **answer, "extensions": dict(extensions)}
     if (told := shown(cause)) is not None:
         extensions = {"code": told.code}
         if told.field:
@@ -111,6 +112,13 @@ def formatted(error: GraphQLError, correlation_id: str) -> dict[str, Any]:
         return {"message": told.message, **answer, "extensions": extensions}
     log.error("request failed", path=error.path, exc_info=cause)
     return {**masked(correlation_id), **answer}
+
+
+def _unquoted(message: str) -> str:
+    """What does not fit is quoted; but a password in the wrong shape is still a password."""
+    about, found, _ = message.partition(": ")
+    secret = about.startswith("Variable '$") and is_secret_name(about)
+    return f"{about}." if found and secret else message
 
 
 def masked(correlation_id: str) -> dict[str, Any]:

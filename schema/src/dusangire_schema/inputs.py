@@ -4,7 +4,7 @@ An input lists what a caller may set: there is nothing else to set. Amounts, mom
 numbers arrive as text; core says which field is wrong.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ import strawberry
 
 from dusangire import intake, queries
 from dusangire.errors import Invalid, InvalidAmount, NotFound
+from dusangire.invoicing import billing
 from dusangire_schema.enums import (
     Environment,
     FailureCode,
@@ -39,6 +40,50 @@ class CustomerInput:
     def to_core(self) -> intake.CustomerInput:
         return intake.CustomerInput(
             reference=self.reference, name=self.name, email=self.email, phone=self.phone
+        )
+
+
+@strawberry.input(description="What is sold. Prices include tax.")
+class InvoiceLineInput:
+    description: str
+    quantity: DecimalText | None = strawberry.field(
+        default=None, description="At most three decimals; left out: 1."
+    )
+    unit_price: MoneyInput
+    tax_class: str | None = strawberry.field(
+        default=None,
+        description="A, B, C or D. Left out: B for a merchant registered for VAT, otherwise D.",
+    )
+    item_code: str | None = None
+
+    def to_core(self) -> billing.LineInput:
+        return billing.LineInput(
+            description=self.description,
+            quantity="1" if self.quantity is None else self.quantity,
+            unit_price=self.unit_price.amount,
+            currency=self.unit_price.currency,
+            tax_class=self.tax_class,
+            item_code=self.item_code,
+        )
+
+
+@strawberry.input(
+    description="Whom an invoice is made out to, where that is more than the payment's customer."
+)
+class BuyerInput:
+    name: str | None = None
+    tax_id: str | None = strawberry.field(default=None, description="Nine digits.")
+    purchase_code: str | None = strawberry.field(
+        default=None, description="Six characters, with which a business deducts what it bought."
+    )
+    address: str | None = None
+
+    def to_core(self) -> billing.BuyerInput:
+        return billing.BuyerInput(
+            name=self.name,
+            tax_id=self.tax_id,
+            purchase_code=self.purchase_code,
+            address=self.address,
         )
 
 
@@ -84,6 +129,13 @@ class CreatePaymentInput:
     return_url: str | None = None
     metadata: JSON | None = None
     expires_at: MomentText | None = None
+    lines: list[InvoiceLineInput] | None = strawberry.field(
+        default=None,
+        description="For the invoice: what is sold. They must come to the amount.",
+    )
+    buyer: BuyerInput | None = strawberry.field(
+        default=None, description="For the invoice: whom it is made out to."
+    )
     wait_ms: int | None = strawberry.field(
         default=None,
         description="Hold the answer up to this long (max 10000) for the gateway's first answer; "
@@ -102,6 +154,8 @@ class CreatePaymentInput:
             return_url=self.return_url,
             metadata=json_value(self.metadata, "metadata"),
             expires_at=moment(self.expires_at, "expiresAt"),
+            lines=[line.to_core() for line in self.lines] if self.lines is not None else None,
+            buyer=self.buyer.to_core() if self.buyer else None,
             wait_ms=self.wait_ms,
         )
 
@@ -212,6 +266,16 @@ def moment(text: str | None, *field: str) -> datetime | None:
     if found is None or found.tzinfo is None:
         raise Invalid("Write a time like 2026-11-23T14:30:00+02:00, with its offset.", field=field)
     return found
+
+
+def day(text: str | None, *field: str) -> date | None:
+    """A calendar day. Raises Invalid."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Invalid("Write a day like 2026-11-23.", field=field) from None
 
 
 def decimal(text: str | None, *field: str) -> Decimal | None:

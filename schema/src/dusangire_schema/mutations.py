@@ -10,9 +10,11 @@ from dusangire import access, stored_methods
 from dusangire import payments as core
 from dusangire.errors import GatewayNotFound, Invalid
 from dusangire_schema import described
+from dusangire_schema.audit import CustomerMutations
 from dusangire_schema.context import Info
 from dusangire_schema.enums import Scope
 from dusangire_schema.errors import UserError, answering
+from dusangire_schema.fiscal import FiscalMutations
 from dusangire_schema.inputs import (
     AttemptPaymentInput,
     CancelPaymentInput,
@@ -22,6 +24,11 @@ from dusangire_schema.inputs import (
     json_value,
     known_id,
 )
+from dusangire_schema.invoices import InvoiceMutations
+from dusangire_schema.merchant import MerchantMutations
+from dusangire_schema.merchant_webhooks import WebhookMutations
+from dusangire_schema.people import PeopleMutations
+from dusangire_schema.refunds import RefundMutations
 from dusangire_schema.types import ApiKey, Gateway, Payment, StoredMethod
 
 # A provider that does not answer within this is reported as such, before the request's own end.
@@ -101,7 +108,15 @@ class ApiKeyPayload:
 
 
 @strawberry.type
-class Mutation:
+class Mutation(
+    CustomerMutations,
+    PeopleMutations,
+    RefundMutations,
+    MerchantMutations,
+    WebhookMutations,
+    InvoiceMutations,
+    FiscalMutations,
+):
     @strawberry.mutation
     @answering(CreatePaymentPayload.refused)
     async def create_payment(self, info: Info, input: CreatePaymentInput) -> CreatePaymentPayload:

@@ -9,10 +9,18 @@ from dusangire import queries as core
 from dusangire.errors import Invalid
 from dusangire.permissions import Permission
 from dusangire_schema import described
+from dusangire_schema.audit import AuditQueries
 from dusangire_schema.connections import PageInfo, page_info, page_size
 from dusangire_schema.context import Info
 from dusangire_schema.enums import PaymentOrder
+from dusangire_schema.fiscal import FiscalQueries
 from dusangire_schema.inputs import PaymentFilter, id_of
+from dusangire_schema.invoices import InvoiceQueries
+from dusangire_schema.merchant import MerchantQueries
+from dusangire_schema.merchant_webhooks import WebhookQueries
+from dusangire_schema.notifications import NotificationQueries
+from dusangire_schema.people import PeopleQueries
+from dusangire_schema.refunds import RefundQueries
 from dusangire_schema.types import (
     ApiKey,
     Event,
@@ -42,11 +50,19 @@ class PaymentConnection:
 
 
 @strawberry.type
-class Query:
+class Query(
+    AuditQueries,
+    PeopleQueries,
+    RefundQueries,
+    MerchantQueries,
+    WebhookQueries,
+    InvoiceQueries,
+    FiscalQueries,
+    NotificationQueries,
+):
     @strawberry.field
     def viewer(self, info: Info) -> Viewer:
-        actor = info.context.actor
-        return Viewer(kind=actor.kind, name=actor.name, role=None, scopes=sorted(actor.scopes))
+        return Viewer.of(info.context.actor)
 
     @strawberry.field
     async def payment(

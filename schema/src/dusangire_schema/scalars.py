@@ -4,6 +4,7 @@ Scalars pass on what they were given, as text: whether it is a good amount or ph
 core to say, so that the caller gets a UserError that names the field, not a protocol error.
 """
 
+from contextvars import ContextVar
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NewType
@@ -20,6 +21,8 @@ from graphql import (
 )
 from strawberry.types.scalar import ScalarDefinition
 
+from dusangire.customers import shown_phone
+
 CurrencyCode = NewType("CurrencyCode", str)
 PhoneNumber = NewType("PhoneNumber", str)
 JSON = NewType("JSON", object)
@@ -27,6 +30,7 @@ JSON = NewType("JSON", object)
 # What an input holds: the text as it came, not checked yet.
 DecimalText = NewType("DecimalText", str)
 MomentText = NewType("MomentText", str)
+DayText = NewType("DayText", str)
 
 # Longer texts are cut: no amount, moment, phone number or currency needs more, so a cut one is
 # as wrong as it was before.
@@ -64,6 +68,19 @@ def _same(value: Any) -> Any:
     return value
 
 
+# Whether whoever asks sees numbers as they are: people see a part of them.
+_in_full: ContextVar[bool] = ContextVar("in_full", default=True)
+
+
+def show_numbers(*, in_full: bool) -> None:
+    """How the answers of this task show phone numbers from here on."""
+    _in_full.set(in_full)
+
+
+def phone_out(value: Any) -> Any:
+    return value if _in_full.get() else shown_phone(value)
+
+
 def _text(name: str, serialize: Any, description: str | None = None) -> ScalarDefinition:
     return strawberry.scalar(
         name=name,
@@ -76,16 +93,18 @@ def _text(name: str, serialize: Any, description: str | None = None) -> ScalarDe
 
 _DECIMAL = _text("Decimal", decimal_out)
 _MOMENT = _text("DateTime", moment_out)
+_DAY = _text("Date", date.isoformat)
 
 SCALARS: dict[object, ScalarDefinition] = {
     Decimal: _DECIMAL,
     DecimalText: _DECIMAL,
     datetime: _MOMENT,
     MomentText: _MOMENT,
-    date: _text("Date", date.isoformat),
+    date: _DAY,
+    DayText: _DAY,
     PhoneNumber: _text(
         "PhoneNumber",
-        _same,
+        phone_out,
         "E.164, accepts national Rwandan spellings (0788…, 250788…, +250 788 …).",
     ),
     CurrencyCode: _text("CurrencyCode", _same, "ISO 4217 alphabetic code."),

@@ -4,15 +4,31 @@ Core's records have the same names and are answered as they are: a type here lis
 one, and its methods fetch what stands beside it. `Private` attributes are the record's own.
 """
 
-from datetime import date, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
 import strawberry
 
-from dusangire import codes, events, failures, gateway, health, queries, records, tail
+from dusangire import (
+    access,
+    codes,
+    events,
+    failures,
+    gateway,
+    health,
+    queries,
+    records,
+    tail,
+    timeline,
+)
+from dusangire.customers import sees_in_full, shown_email
+from dusangire.errors import Invalid, NotFound
+from dusangire.fiscalization import receipts
 from dusangire.gateways import Account
+from dusangire.invoicing.documents import links
 from dusangire.languages import in_language
 from dusangire.permissions import Permission, Scope
 from dusangire.plugins import Plugin
@@ -27,10 +43,14 @@ from dusangire_schema.enums import (
     Capability,
     Environment,
     FailureCode,
+    FiscalLabel,
     HealthStatus,
     InvoiceKind,
     InvoiceStatus,
+    Notice,
+    NotificationStatus,
     PaymentStatus,
+    ReceiptStatus,
     ReconciliationRunStatus,
     ReconciliationStatus,
     RefundStatus,
@@ -51,8 +71,12 @@ class Customer:
     id: strawberry.ID
     reference: str
     name: str | None
-    email: str | None
     phone: PhoneNumber | None
+
+    @strawberry.field
+    def email(self, info: Info) -> str | None:
+        email = cast("records.Customer", self).email
+        return email if sees_in_full(info.context.actor) else shown_email(email)
 
     @described.field("The payment methods that the customer agreed to have kept, oldest first.")
     async def stored_methods(self, info: Info) -> list["StoredMethod"]:
@@ -317,6 +341,21 @@ class Viewer:
     name: str
     role: Role | None
     scopes: list[Scope]
+    confirmed_until: datetime | None = strawberry.field(
+        description="Until when a person need not show again who they are; see confirmIdentity."
+    )
+
+    @classmethod
+    def of(cls, actor: access.Actor, *, confirmed_at: datetime | None = None) -> "Viewer":
+        at = confirmed_at.timestamp() if confirmed_at else actor.confirmed_at
+        until = None if at is None else datetime.fromtimestamp(at + access.CONFIRMED_FOR, UTC)
+        return cls(
+            kind=actor.kind,
+            name=actor.name,
+            role=actor.role,
+            scopes=sorted(actor.scopes),
+            confirmed_until=until if until is not None and until > datetime.now(UTC) else None,
+        )
 
 
 @strawberry.type
@@ -391,6 +430,45 @@ class PaymentTransactionConnection:
     page_info: PageInfo
 
 
+@strawberry.type(description="Something that happened to a payment.")
+class Moment:
+    at: datetime
+    who: Actor | None
+    what: str = strawberry.field(description="A sentence in plain English.")
+    source: str = strawberry.field(
+        description="action, attempt, exchange, webhook, approval, receipt, delivery "
+        "or notification."
+    )
+    details: JSON | None = strawberry.field(
+        description="What is known beside it: without secrets, and with numbers in part."
+    )
+
+
+@strawberry.type
+class Why:
+    headline: str = strawberry.field(
+        description="What the state is, why, and what happens next, in plain English."
+    )
+    next_at: datetime | None = strawberry.field(
+        description="When something happens by itself; null: never, or somebody has to act."
+    )
+
+
+@strawberry.type(description="A message to a customer or to somebody of the staff.")
+class Notification:
+    id: strawberry.ID
+    notice: Notice
+    channel: str = strawberry.field(description="The plugin that sends it, such as email.")
+    to: str = strawberry.field(description="The address, masked.")
+    status: NotificationStatus
+    tries: int
+    cause: str | None = strawberry.field(
+        description="Why it was not sent, or not yet, or why nobody knows."
+    )
+    created_at: datetime
+    ended_at: datetime | None
+
+
 @strawberry.type
 class Payment:
     customer_id: strawberry.Private[UUID | None]
@@ -446,31 +524,80 @@ class Payment:
             page_info=page_info(page, after),
         )
 
-    @strawberry.field
-    def refunds(self) -> list["RefundRequest"]:
-        return []
+    @described.field("Oldest first; none for who may not read refunds.")
+    async def refunds(self, info: Info) -> list["RefundRequest"]:
+        if not info.context.actor.may(Permission.READ_REFUNDS):
+            return []
+        found = await info.context.loaders.refunds.load(_payment(self).id)
+        return cast("list[RefundRequest]", found)
 
     @strawberry.field
-    def invoice(self) -> "Invoice | None":
-        return None
+    async def invoice(self, info: Info) -> "Invoice | None":
+        found = await info.context.loaders.payment_invoices.load(_payment(self).id)
+        return cast("Invoice | None", found)
+
+    @described.field(
+        "Who was told about it, oldest first: at most the last 50. Not for payers' tokens."
+    )
+    async def notifications(self, info: Info) -> list[Notification]:
+        if not info.context.actor.may(Permission.READ_NOTIFICATIONS):
+            return []
+        found = await info.context.loaders.notifications.load(_payment(self).id)
+        return cast("list[Notification]", found)
+
+    @described.field(
+        "Why it is in this state, and what comes next. Of one payment, not of those in a list. "
+        "For who may read payments."
+    )
+    async def why(self, info: Info) -> Why:
+        return cast("Why", await _story(info, self))
+
+    @described.field(
+        "Everything that happened to it, oldest first; of a very long story the last 1,000. "
+        "Refunds, invoices, deliveries, messages and looks at customers' numbers are in it for who "
+        "may read these. Of one payment, not of those in a list. For who may read payments."
+    )
+    async def timeline(self, info: Info) -> list[Moment]:
+        return cast("list[Moment]", list((await _story(info, self)).moments))
+
+
+async def _story(info: Info, shown: Payment) -> timeline.Story:
+    """Raises Invalid for a payment in a list: each story is a large statement of its own."""
+    if any(isinstance(step, int) for step in info.path.as_list()):
+        raise Invalid("why and timeline are of one payment: ask for it by payment(id: …).")
+    return await info.context.loaders.stories.load(_payment(shown).id)
 
 
 def _payment(shown: Payment) -> records.Payment:
     return cast("records.Payment", shown)
 
 
+def _invoice(shown: "Invoice") -> records.Invoice:
+    return cast("records.Invoice", shown)
+
+
 async def gateway_of(info: Info, gateway_id: UUID) -> Gateway:
     return cast("Gateway", await info.context.core.gateways.by_id(gateway_id))
 
 
-# ── what later issues bring: the types that payments and events promise ──────────────────────────
+# ── refunds, invoices, receipts, reconciliation ──────────────────────────────────────────────────
+
+
+@strawberry.type
+class RefundApproval:
+    by: Actor
+    note: str | None
+    approved_at: datetime
+    voided_at: datetime | None = strawberry.field(
+        description="Since then it does not count: who gave it may not approve any more."
+    )
 
 
 @strawberry.type
 class RefundRequest:
     id: strawberry.ID
     reference: str
-    payment: Payment
+    version: int = strawberry.field(description="Grows by one with each change.")
     amount: Money
     reason: str
     status: RefundStatus
@@ -481,8 +608,27 @@ class RefundRequest:
         description="Changes when the request changes: an approval names the digest it saw."
     )
     failure: Failure | None
+    by_hand: bool = strawberry.field(
+        description="A person gives the money back, and says so with settleRefund."
+    )
+    approvals_needed: int
+    evidence: str | None = strawberry.field(
+        description="What whoever settled it saw, in their words."
+    )
     created_at: datetime
     completed_at: datetime | None
+
+    @strawberry.field
+    async def payment(self, info: Info) -> Payment:
+        refund = cast("records.RefundRequest", self)
+        if not info.context.actor.may_see(refund.payment_id):
+            raise NotFound
+        return cast("Payment", await info.context.loaders.payments.load(refund.payment_id))
+
+    @described.field("Who said yes, the earliest first.")
+    async def approvals(self, info: Info) -> list[RefundApproval]:
+        found = await info.context.loaders.approvals.load(cast("records.RefundRequest", self).id)
+        return cast("list[RefundApproval]", found)
 
 
 @strawberry.type
@@ -490,31 +636,171 @@ class InvoiceLine:
     description: str
     quantity: Decimal
     unit_price: Money
-    tax_rate: Decimal
+    tax_class: str = strawberry.field(description="A, B, C or D, as on fiscal receipts.")
+    tax_rate: Decimal = strawberry.field(description="Per cent, such as 18.")
     tax: Money
     total: Money
+    item_code: str | None
+
+
+@strawberry.type(description="Why a receipt is not signed: the device's code, and words.")
+class FiscalError:
+    code: str
+    message: str
+
+
+@strawberry.type(description="An invoice or credit note at a tax authority's device.")
+class FiscalReceipt:
+    id: strawberry.ID
+    status: ReceiptStatus
+    label: FiscalLabel
+    number: str | None = strawberry.field(description="As it is printed: 27/32 NS.")
+    sdc_id: str | None
+    mrc_no: str | None
+    internal_data: str | None
+    signed_at: datetime | None
+    created_at: datetime
+
+    @described.field("Our own number of it at the device; the same one whenever it is sent again.")
+    def document_number(self) -> str | None:
+        number = _receipt(self).invc_no
+        return None if number is None else str(number)
+
+    @described.field("Of a refund: the number of the sale at the device.")
+    def original_number(self) -> str | None:
+        number = _receipt(self).org_invc_no
+        return None if number is None else str(number)
+
+    @strawberry.field
+    def signature(self) -> str | None:
+        return _receipt(self).receipt_signature
+
+    @described.field("The device's own time on the receipt.")
+    def device_time(self) -> datetime | None:
+        return _receipt(self).sdc_datetime
+
+    @described.field("The text behind the QR code.")
+    def qr_text(self) -> str | None:
+        return _receipt(self).qr_payload
+
+    @described.field("Null for the payer: it is about the merchant's settings.")
+    def error(self, info: Info) -> FiscalError | None:
+        error = _receipt(self).error
+        if not info.context.actor.may(Permission.READ_INVOICES):
+            return None
+        return FiscalError(code=error["code"], message=error["message"]) if error else None
+
+    @described.field("The invoice or credit note that it is about.")
+    async def invoice(self, info: Info) -> "Invoice | None":
+        found = await info.context.loaders.invoices.load(_receipt(self).invoice_id)
+        return cast("Invoice | None", found)
+
+
+def _receipt(shown: FiscalReceipt) -> receipts.FiscalReceipt:
+    return cast("receipts.FiscalReceipt", shown)
+
+
+@strawberry.type(description="A copy of who somebody was when the invoice was issued.")
+class InvoiceParty:
+    name: str | None
+    tax_id: str | None
+    address: str | None
+    purchase_code: str | None = strawberry.field(
+        description="With which a business may deduct what it bought."
+    )
+
+    @classmethod
+    def of(cls, copy: Mapping[str, Any] | None) -> "InvoiceParty | None":
+        if copy is None:
+            return None
+        return cls(
+            name=copy.get("name"),
+            tax_id=copy.get("tin"),
+            address=copy.get("address"),
+            purchase_code=copy.get("purchase_code"),
+        )
 
 
 @strawberry.type
 class Invoice:
     id: strawberry.ID
+    version: int = strawberry.field(description="Grows by one with each change.")
     number: str | None = strawberry.field(
         description="Gapless within its series and year, given when issued: INV-2026-000042."
     )
     kind: InvoiceKind
     status: InvoiceStatus
-    customer: Customer | None
-    lines: list[InvoiceLine]
     net: Money
     tax: Money
     total: Money
-    payment: Payment | None
+    note: str | None
+    due_on: date | None
     issued_at: datetime | None
+    paid_at: datetime | None
     created_at: datetime
 
-    @described.field("Link to the PDF, valid for a short time.")
-    def pdf_url(self, locale: str | None = "en") -> str | None:
-        return None
+    @strawberry.field
+    async def customer(self, info: Info) -> Customer | None:
+        customer_id = _invoice(self).customer_id
+        if customer_id is None:
+            return None
+        return cast("Customer | None", await info.context.loaders.customers.load(customer_id))
+
+    @strawberry.field
+    async def lines(self, info: Info) -> list[InvoiceLine]:
+        found = await info.context.loaders.invoice_lines.load(_invoice(self).id)
+        return cast("list[InvoiceLine]", found)
+
+    @strawberry.field
+    async def payment(self, info: Info) -> Payment | None:
+        payment_id = _invoice(self).payment_id
+        if payment_id is None or not info.context.actor.may_see(payment_id):
+            return None
+        return cast("Payment", await info.context.loaders.payments.load(payment_id))
+
+    @described.field("Whose invoice it is; null until it is issued.")
+    def seller(self) -> InvoiceParty | None:
+        return InvoiceParty.of(_invoice(self).seller)
+
+    @described.field("Whom it is made out to.")
+    def buyer(self) -> InvoiceParty | None:
+        return InvoiceParty.of(_invoice(self).buyer)
+
+    @described.field("What a tax authority's device signed, or has yet to sign; null without one.")
+    async def fiscal_receipt(self, info: Info) -> "FiscalReceipt | None":
+        found = await info.context.loaders.fiscal_receipts.load(_invoice(self).id)
+        return cast("FiscalReceipt | None", found)
+
+    @described.field("Of an invoice: what was taken off it, in the order of the numbers.")
+    async def credit_notes(self, info: Info) -> list["Invoice"]:
+        found = await info.context.loaders.credit_notes.load(_invoice(self).id)
+        return cast("list[Invoice]", found)
+
+    @described.field("Of a credit note: the invoice it takes something off.")
+    async def original(self, info: Info) -> "Invoice | None":
+        original_id = _invoice(self).original_id
+        if original_id is None:
+            return None
+        return cast("Invoice | None", await info.context.loaders.invoices.load(original_id))
+
+    @described.field("Of a credit note: why it was made; none for who may not read refunds.")
+    async def refund(self, info: Info) -> RefundRequest | None:
+        invoice = _invoice(self)
+        reader = info.context.actor.may(Permission.READ_REFUNDS)
+        if invoice.refund_id is None or invoice.payment_id is None or not reader:
+            return None
+        found = await info.context.loaders.refunds.load(invoice.payment_id)
+        mine = next((one for one in found if one.id == invoice.refund_id), None)
+        return cast("RefundRequest | None", mine)
+
+    @described.field(
+        "Link to the PDF, valid for a short time. For people, it shows the buyer's phone number "
+        "and e-mail address in part."
+    )
+    def pdf_url(self, info: Info, locale: str | None = "en") -> str | None:
+        context = info.context
+        in_full = sees_in_full(context.actor)
+        return links.pdf_url(context.core, _invoice(self), locale, in_full=in_full)
 
 
 @strawberry.type
@@ -557,13 +843,15 @@ class Event:
         event = cast("tail.EventRecord", self)
         return cast("Gateway | None", await events.gateway_of(info.context.core, event))
 
-    @strawberry.field
-    def refund(self) -> RefundRequest | None:
-        return None
+    @described.field("As the event told it; none for who may not read refunds.")
+    def refund(self, info: Info) -> RefundRequest | None:
+        if not info.context.actor.may(Permission.READ_REFUNDS):
+            return None
+        return cast("RefundRequest | None", cast("tail.EventRecord", self).refund)
 
     @strawberry.field
     def invoice(self) -> Invoice | None:
-        return None
+        return cast("Invoice | None", cast("tail.EventRecord", self).invoice)
 
     @strawberry.field
     def reconciliation(self) -> PaymentReconciliation | None:

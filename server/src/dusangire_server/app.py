@@ -11,10 +11,13 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from dusangire.core import Core
+from dusangire_server.doors import Doors
 from dusangire_server.graphql import GraphQL
 from dusangire_server.http import GraphQLOverHTTP, Guard, host_of
 from dusangire_server.limits import Limits
+from dusangire_server.login import Login
 from dusangire_server.metrics import Metrics
+from dusangire_server.papers import Papers
 from dusangire_server.returns import Returns
 from dusangire_server.status import Status, health
 from dusangire_server.webhooks import Webhooks
@@ -29,7 +32,7 @@ SERVER_OPTIONS: Mapping[str, Any] = {
     "ws_ping_timeout": 20.0,
     "ws_per_message_deflate": False,
     "timeout_graceful_shutdown": 20,
-    # Nothing is decided by X-Forwarded-…, so nobody is trusted to say it.
+    # X-Forwarded-For is read by Guard, from proxies that are trusted; nothing else is.
     "proxy_headers": False,
 }
 
@@ -49,17 +52,26 @@ def build_app(
     core.gateways.observers.append(graphql.metrics.call)
     app = Starlette(
         routes=_routes(core, graphql, {} if core.settings.live else dict(simulators or {})),
-        middleware=[*_cors(core), Middleware(Guard, hosts=_hosts(core))],
+        middleware=[
+            *_cors(core),
+            Middleware(
+                Guard,
+                hosts=_hosts(core),
+                https=(core.settings.public_url or "").startswith("https://"),
+                proxies=core.settings.trusted_proxies,
+            ),
+        ],
     )
     app.state.graphql = graphql
     return app
 
 
 def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> list[BaseRoute]:
-    status = Status(graphql)
+    status, doors = Status(graphql), Doors(core.settings)
     return [
-        Route("/graphql", GraphQLOverHTTP(graphql)),
-        WebSocketRoute("/graphql", GraphQLOverWebSocket(graphql, _origins(core))),
+        Route("/graphql", GraphQLOverHTTP(graphql, doors)),
+        WebSocketRoute("/graphql", GraphQLOverWebSocket(graphql, doors, _origins(core))),
+        *Login(core, doors, graphql.limits).routes,
         Route(
             "/webhooks/{gateway}/{token}",
             Webhooks(core, graphql.metrics),
@@ -70,6 +82,7 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
             Returns(core, graphql.limits).answer,
             methods=["GET", "POST"],
         ),
+        *Papers(core, graphql.limits).routes,
         Route("/health", health),
         Route("/ready", status.ready),
         Route("/metrics", status.metrics),

@@ -19,11 +19,14 @@ from dusangire.access import OPERATOR, create_api_key
 from dusangire.core import Core, open_core
 from dusangire.cursors import position_cursor
 from dusangire.database import migrate
-from dusangire.errors import CannotStart, GatewayNotFound, Unauthenticated
+from dusangire.errors import CannotStart, GatewayNotFound, NotFound, Unauthenticated
 from dusangire.gateways import Account
 from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
+from dusangire.invoicing import merchant
 from dusangire.lifecycle import PaymentStatus
-from dusangire.permissions import Scope
+from dusangire.masking import HIDDEN
+from dusangire.people import staff
+from dusangire.permissions import Role, Scope
 from dusangire.plugins import Capability, Plugin
 from dusangire.records import Payment
 from dusangire.settings import Settings
@@ -31,6 +34,8 @@ from dusangire_server.app import build_app
 from dusangire_server.web import Web
 
 _HOST = "127.0.0.1"
+# Only the demo has people whom nobody made.
+ADMIN, APPROVER = "admin@demo.test", "approver@demo.test"
 
 # Nobody has paid here with real money, so nobody is kept waiting at the end.
 _GRACE = 1.0
@@ -47,9 +52,15 @@ class Try:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """What there is, once everything is ready. simulators: a page for each, by gateway."""
+    """What there is, once everything is ready. simulators: a page for each, by gateway.
+
+    login_url, approver_url: each signs somebody in once; an administrator, and the second person
+        whom a refund needs.
+    """
 
     graphql_url: str
+    login_url: str
+    approver_url: str
     api_key: str
     simulators: Mapping[str, str]
     tries: tuple[Try, ...]
@@ -65,11 +76,14 @@ async def run(
     if settings.live:
         raise CannotStart("The demo has simulated gateways only: unset DUSANGIRE_ENVIRONMENT.")
     address = "http://{}:{}".format(*listener.getsockname())
-    settings = replace(settings, public_url=settings.public_url or address)
+    settings = replace(settings, public_url=settings.public_url or address, loopback_webhooks=True)
     await migrate(url)
     async with open_core(settings, url) as core:
+        await _name_merchant()
         simulated = await _configure(core, address)
-        app = build_app(core, simulators=simulated)
+        # Beside the gateways', but nobody approves anything there.
+        fiscal = core.plugins.simulate_fiscal(f"{address}/simulators")
+        app = build_app(core, simulators=simulated | dict([fiscal] if fiscal else []))
 
         async def welcome() -> None:
             await _until_ready(address)
@@ -85,6 +99,21 @@ async def _until_ready(address: str) -> None:
         async with asyncio.timeout(_READY_WITHIN):
             while (await http.get(f"{address}/ready")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def _name_merchant() -> None:
+    """Somebody whose name stands on invoices, unless there is one."""
+    if await merchant.load() is None:
+        await merchant.save(
+            OPERATOR,
+            {
+                "name": "Demo Shop Ltd",
+                "tin": "999991130",
+                "address": "KG 7 Ave\nKigali, Rwanda",
+                "vat_registered": True,
+                "footer": "A demo: nothing here was sold, and no money was paid.",
+            },
+        )
 
 
 # ── gateways ─────────────────────────────────────────────────────────────────────────────────────
@@ -113,6 +142,12 @@ async def _save(core: Core, plugin: Plugin, base_url: str) -> Account:
         known = None
     if known is not None and not _is_outdated(known, base_url):
         return known
+    if known is not None:
+        # What somebody added to the example is not sent to another address unasked.
+        fields = plugin.description.config.model_fields
+        for name, value in known.shown_config.items():
+            if name in fields and name not in config and str(value).startswith(HIDDEN):
+                config[name] = fields[name].get_default(call_default_factory=True)
     return await core.gateways.save(
         OPERATOR,
         code=plugin.name,
@@ -243,6 +278,8 @@ async def _welcome(core: Core, address: str, simulators: Mapping[str, object]) -
     first = [account.code for account in phones if account.code in simulators]
     return Welcome(
         graphql_url=url,
+        login_url=await _login_url(core, ADMIN, Role.ADMIN),
+        approver_url=await _login_url(core, APPROVER, Role.APPROVER),
         api_key=key,
         simulators={
             code: f"{address}/simulators/{code}/" for code in dict.fromkeys([*first, *simulators])
@@ -264,6 +301,17 @@ def _most_known(account: Account) -> tuple[int, str]:
     known = list(PAYERS)
     place = known.index(account.code) if account.code in known else len(known)
     return place, account.code
+
+
+async def _login_url(core: Core, email: str, role: Role) -> str:
+    """A new link for one of the demo's people, as at each start."""
+    try:
+        person = await staff.find(OPERATOR, email)
+    except NotFound:
+        return (await staff.create(core, OPERATOR, email=email, role=role)).login_url
+    if person.disabled_at is not None:
+        await staff.enable(OPERATOR, person.id)
+    return (await staff.new_link(core, OPERATOR, person.id)).login_url
 
 
 async def _api_key(core: Core) -> str:

@@ -25,8 +25,8 @@ from dusangire_server.limits import Limits, excess, measure, root_fields
 _REMEMBERED = 500
 # A document longer than this is somebody's one-off; it would push out many short ones.
 _LONGEST = 16 * 1024
-# They ask a gateway and have no key of their own: once in a document.
-_ONCE = frozenset({"checkPayment", "cancelPayment", "testGateway"})
+# They ask a gateway and have no key of their own, or guess at a password: once in a document.
+_ONCE = frozenset({"checkPayment", "cancelPayment", "testGateway", "confirmIdentity"})
 # graphql-core's rules, made ready once. @defer and @stream are not in the schema.
 _RULES = specified_rules
 

@@ -20,8 +20,9 @@ from dusangire.access import Actor
 from dusangire.core import Core
 from dusangire.errors import Retryable, Unauthenticated
 from dusangire.intake import MAX_WAIT_MS
+from dusangire.people import sessions
 from dusangire.permissions import Permission
-from dusangire_schema import Context, PlainExecutor, executable, plans
+from dusangire_schema import PlainExecutor, context_of, executable, plans
 from dusangire_schema.errors import formatted, masked, shown
 from dusangire_server.documents import Document, Documents, Operation
 from dusangire_server.limits import Limits, Rates, identity
@@ -48,10 +49,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose token came with a request."""
+    """Who asks. token: what came as `Bearer …`; session: the cookie of a person's session."""
 
     actor: Actor
     token: str
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +122,32 @@ class GraphQL:
 
     # ── who, and how much ────────────────────────────────────────────────────────────────────────
 
-    async def caller(self, authorization: str) -> Caller:
-        """Whom `Bearer …` stands for. Raises Refused."""
+    async def caller(self, authorization: str, session: str = "", *, seen: bool = True) -> Caller:
+        """Whom `Bearer …` stands for, or without it a session. Raises Refused.
+
+        session: a cookie that a page of our own sent. seen: somebody is doing something.
+        """
         scheme, _, token = authorization.partition(" ")
         # What comes without a scheme, or with another, is as unknown as an empty token.
         token = token.strip() if scheme.lower() == "bearer" else ""
         try:
+            if session and not authorization:
+                return Caller(await sessions.actor_of(session, seen=seen), "", session)
             return Caller(await self.core.authenticator.actor(token), token)
         except Unauthenticated as error:
             log.info("security: not authenticated", why=error.message)
             raise Refused(401, "UNAUTHENTICATED", error.message) from error
         except Retryable as error:
             raise Refused(503, error.code, error.message) from error
+
+    async def still_counts(self, caller: Caller) -> bool:
+        """Whether a caller who only listens would be let in again, with the same rights."""
+        authorization = f"Bearer {caller.token}" if caller.token else ""
+        try:
+            now = await self.caller(authorization, caller.session, seen=False)
+        except Refused as refused:
+            return refused.code == Retryable.code
+        return now.actor.role == caller.actor.role
 
     def admit(self, caller: Caller, asked: Asked) -> Admitted:
         """The operation to execute. Raises Refused and Faulty."""
@@ -191,7 +207,7 @@ class GraphQL:
         short = admitted.operation.shortcut
         if short is None:
             return None
-        context = Context(self.core, admitted.caller.actor)
+        context = context_of(self.core, admitted.caller.actor)
         return await short.answer(context, admitted.asked.variables, self.limits.errors)
 
     def _execute(self, admitted: Admitted) -> Any:
@@ -199,7 +215,7 @@ class GraphQL:
         return execute(
             executable,
             admitted.document.node,
-            context_value=Context(self.core, admitted.caller.actor),
+            context_value=context_of(self.core, admitted.caller.actor),
             variable_values=cast("dict[str, Any] | None", admitted.asked.variables),
             operation_name=admitted.asked.operation_name,
             max_coercion_errors=self.limits.errors,
@@ -223,7 +239,7 @@ class GraphQL:
         started = subscribe(
             executable,
             admitted.document.node,
-            context_value=Context(self.core, admitted.caller.actor),
+            context_value=context_of(self.core, admitted.caller.actor),
             variable_values=cast("dict[str, Any] | None", admitted.asked.variables),
             operation_name=admitted.asked.operation_name,
             executor_class=PlainExecutor,

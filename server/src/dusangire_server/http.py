@@ -1,8 +1,9 @@
 """GraphQL by POST: JSON in, JSON or an event stream out. And what all our HTTP has in common."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from dusangire_schema.errors import masked
+from dusangire_server.doors import Doors, header
 from dusangire_server.graphql import Answer, Asked, Faulty, GraphQL, Refused, faulty
 from dusangire_server.sse import send_events, single
 
@@ -30,6 +32,9 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+# Whoever opened us over https does so for a year, whatever a link says.
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+_MOST_HOPS = 20
 
 
 class TooLarge(Exception):
@@ -48,14 +53,6 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             raise TooLarge
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """A header's first value; empty when there is none."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return ""
 
 
 def correlation_id(scope: Scope) -> str:
@@ -82,9 +79,10 @@ async def send_json(
 
 @dataclass(frozen=True, slots=True)
 class GraphQLOverHTTP:
-    """The route POST /graphql, as an ASGI app."""
+    """The route POST /graphql, as an ASGI app. doors: whose cookies count."""
 
     graphql: GraphQL
+    doors: Doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -99,7 +97,8 @@ class GraphQLOverHTTP:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         payload = await self._body(scope, receive)
-        caller = await self.graphql.caller(header(scope, b"authorization"))
+        session = self.doors.session(scope) if header(scope, b"x-csrf") == "1" else ""
+        caller = await self.graphql.caller(header(scope, b"authorization"), session)
         asked = Asked.of(_json(payload))
         streaming = "text/event-stream" in header(scope, b"accept")
         request_id = correlation_id(scope)
@@ -174,10 +173,14 @@ class Guard:
     """Around every route: one id for logs and answer, headers for browsers, our own name only.
 
     hosts: the names that requests may come for; none: any.
+    https: whether we are reached by https alone.
+    proxies: whose X-Forwarded-For says who is calling.
     """
 
     app: ASGIApp
     hosts: Collection[str] = ()
+    https: bool = False
+    proxies: Sequence[IPv4Network | IPv6Network] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -187,7 +190,10 @@ class Guard:
         request_id = given if _OURS.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["correlation_id"] = request_id
         bind_contextvars(correlation_id=request_id)
-        extra = (*SECURITY_HEADERS, (b"x-request-id", request_id.encode()))
+        https = (_HTTPS_ONLY,) if self.https else ()
+        extra = (*SECURITY_HEADERS, *https, (b"x-request-id", request_id.encode()))
+        if self.proxies and scope.get("client"):
+            scope["client"] = (self._caller(scope), 0)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -201,6 +207,30 @@ class Guard:
             await _refuse_host(scope, sending)
             return
         await self.app(scope, receive, sending)
+
+    def _caller(self, scope: Scope) -> str:
+        """The last address that a trusted proxy saw and that is no trusted proxy itself.
+
+        What stands before it in the header is whatever the caller wrote there.
+        """
+        told = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        found = str(scope["client"][0])
+        for hop in reversed(str(told, "latin-1").rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]):
+            if not self._trusts(found):
+                break
+            try:
+                found = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+        return found
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            known = ip_address(address)
+        except ValueError:
+            return False
+        known = getattr(known, "ipv4_mapped", None) or known
+        return any(known in network for network in self.proxies)
 
     def _is_ours(self, scope: Scope) -> bool:
         if scope["type"] == "http" and scope["path"] in _ANY_HOST:

@@ -42,7 +42,8 @@ _INTROSPECTION = frozenset({"__schema", "__type"})
 class Limits:
     """What one caller may ask for. Sizes are in bytes, times in seconds.
 
-    per_key, per_client: root fields a second, for an API key and for a client token.
+    per_key, per_client, per_person: root fields a second, for an API key, for a client token, and
+        for somebody who is signed in.
     per_address: pages a second, for what comes without a token. Behind a proxy all payers share
         one address.
     connections: open sockets and event streams of one token.
@@ -51,6 +52,7 @@ class Limits:
     body: int = 256 * 1024
     per_key: int = 10_000
     per_client: int = 20
+    per_person: int = 200
     per_address: int = 50
     source: int = 64 * 1024
     tokens: int = 1_000
@@ -70,6 +72,8 @@ class Limits:
     heartbeat: float = 12
 
     def rate(self, actor: Actor) -> int:
+        if actor.session_id is not None:
+            return self.per_person
         return self.per_client if actor.payment_id is not None else self.per_key
 
     def connections(self, actor: Actor) -> int:
@@ -147,13 +151,13 @@ class Rates:
     def take_address(self, address: str) -> bool:
         """Whether one more page for this address fits into this second."""
         item = RateLimitItemPerSecond(self.limits.per_address)
-        fits = self._limiter.hit(item, "address", _neighbours(address))
+        fits = self._limiter.hit(item, "address", neighbours(address))
         if not fits:
             log.warning("security: too many pages", rate=self.limits.per_address)
         return fits
 
 
-def _neighbours(address: str) -> str:
+def neighbours(address: str) -> str:
     """The address; of one in IPv6 the part that is the same for all that a caller can choose."""
     try:
         found = ip_address(address)
@@ -164,7 +168,7 @@ def _neighbours(address: str) -> str:
 
 def identity(actor: Actor) -> str:
     """One word for the token behind an actor."""
-    return str(actor.key_id or actor.payment_id or actor.name)
+    return str(actor.key_id or actor.payment_id or actor.staff_id or actor.name)
 
 
 # ── a document ───────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from dusangire.breaker import BreakerState
+from dusangire.fiscalization.receipts import Unsigned
 from dusangire.gateway import Accepted, Failed, NotSent, Outcome, Succeeded, Unknown
 from dusangire.gateways import Account
 from dusangire.watch import Seen
@@ -37,6 +38,8 @@ class Metrics:
     _call_seconds: Histogram = field(init=False)
     _breakers: Gauge = field(init=False)
     _unmapped: Gauge = field(init=False)
+    _unsigned: Gauge = field(init=False)
+    _unsigned_age: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         seconds = Histogram(
@@ -84,6 +87,18 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._unsigned = Gauge(
+            "dusangire_fiscal_unsigned",
+            "Fiscal receipts that no device has signed yet, or that a person has to look at.",
+            ["waits_for"],
+            registry=self.registry,
+        )
+        self._unsigned_age = Gauge(
+            "dusangire_fiscal_oldest_unsigned_seconds",
+            "How long the oldest of them has waited: a device must reach RRA once a day.",
+            registry=self.registry,
+        )
+
     @contextmanager
     def operation(self, kind: str) -> Iterator[None]:
         with self._seconds[kind].time():
@@ -108,6 +123,11 @@ class Metrics:
     def gateway(self, code: str, breaker: BreakerState, unmapped_codes: int) -> None:
         self._breakers.labels(code).set(breaker is BreakerState.OPEN)
         self._unmapped.labels(code).set(unmapped_codes)
+
+    def fiscal(self, unsigned: Unsigned) -> None:
+        self._unsigned.labels("device").set(unsigned.waiting - unsigned.needing)
+        self._unsigned.labels("person").set(unsigned.needing)
+        self._unsigned_age.set(unsigned.oldest_seconds)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

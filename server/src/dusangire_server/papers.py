@@ -82,7 +82,8 @@ class Papers:
             return _notice("nobody", language, 404)
         except (Retryable, *LOST):
             return _notice("away", language, 503, retry_after=5)
-        return await show(request, paper, _asked(request) or paper.locale)
+        shown = paper if link.in_full else paper.in_part()
+        return await show(request, shown, _asked(request) or paper.locale)
 
 
 def _asked(request: Request) -> str | None:

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Send
 
-from dusangire.errors import Retryable
-from dusangire_server.graphql import Answer, Caller, GraphQL, Refused, Unwatched
+from dusangire_server.graphql import Answer, Caller, GraphQL, Unwatched
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -76,11 +75,8 @@ async def still_valid(graphql: GraphQL, caller: Caller) -> None:
     """Ends when the caller's token does not count any more."""
     while True:
         await asyncio.sleep(graphql.limits.access_check)
-        try:
-            await graphql.caller(f"Bearer {caller.token}")
-        except Refused as refused:
-            if refused.code != Retryable.code:
-                return
+        if not await graphql.still_counts(caller):
+            return
 
 
 async def first_of(*waiting: Coroutine[Any, Any, Any]) -> None:

@@ -11,6 +11,7 @@ import dusangire
 from dusangire import codes
 from dusangire.database import fetch
 from dusangire.errors import Retryable
+from dusangire.fiscalization import receipts
 from dusangire.health import load as load_health
 from dusangire.permissions import Permission
 from dusangire_server.graphql import GraphQL, Refused
@@ -51,6 +52,7 @@ class Status:
         if not caller.actor.may(Permission.READ_METRICS):
             return JSONResponse({"status": "this needs an API key with the scope ADMIN"}, 403)
         await self._look_at_gateways()
+        await self._look_at_receipts()
         return Response(self.graphql.metrics.text(), media_type=CONTENT_TYPE)
 
     async def _look_at_gateways(self) -> None:
@@ -64,6 +66,14 @@ class Status:
         for account, health_, unmapped in found:
             known = codes.still_unmapped(account, unmapped)
             self.graphql.metrics.gateway(account.code, health_.breaker, len(known))
+
+    async def _look_at_receipts(self) -> None:
+        if self.graphql.core.plugins.fiscal is None:
+            return
+        try:
+            self.graphql.metrics.fiscal(await receipts.unsigned())
+        except Retryable:
+            return
 
 
 def _migrations() -> set[str]:

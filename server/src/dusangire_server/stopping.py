@@ -19,8 +19,8 @@ from dusangire.database import drained
 log = structlog.get_logger(__name__)
 
 GRACE = 20.0
-# The names of the tasks in which core talks to gateways and writes down what they said.
-_CALLS = ("submit ", "proceed ")
+# The names of the tasks in which core talks to others, and writes down what they said.
+_CALLS = ("submit ", "proceed ", "refund ", "tell ", "webhook ", "sign ")
 
 Task: TypeAlias = asyncio.Task[Any]
 

@@ -4,29 +4,51 @@ import asyncio
 import base64
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from starlette.applications import Starlette
 
 from dusangire.access import OPERATOR, create_api_key
 from dusangire.core import Core, open_core
+from dusangire.database import fetch
 from dusangire.gateway import Environment
-from dusangire.permissions import Scope
+from dusangire.people import onetime, sessions, staff
+from dusangire.people.sessions import Knock, Session
+from dusangire.permissions import Role, Scope
 from dusangire.settings import Settings
 from dusangire.testing.database import fresh_database
 from dusangire.testing.fake import FakeGateway
 from dusangire_server import worker
 from dusangire_server.app import build_app
+from dusangire_server.doors import Doors
 from dusangire_server.limits import Limits
 
 CREATE = """mutation($input: CreatePaymentInput!) { createPayment(input: $input) {
     payment { id reference version status amount { amount currency } }
     clientToken replayed userErrors { code message field } } }"""
+
+
+PASSPHRASE = "umbrella tiger violin sunday"  # noqa: S105 - of nobody real
+
+
+class Person(str):
+    """The cookie of somebody who is signed in. Given as `token` it is sent as a browser does.
+
+    secret: of their code generator; empty for roles that need none.
+    """
+
+    __slots__ = ("email", "id", "secret")
+    email: str
+    id: UUID
+    secret: str
 
 
 @dataclass(slots=True)
@@ -54,11 +76,49 @@ class Shop:
         **headers: str,
     ) -> httpx.Response:
         """One POST /graphql, as ADMIN unless a token is given; an empty token is none."""
-        token = self.admin if token is None else token
-        own = {"Authorization": f"Bearer {token}"} if token else {}
+        own = self.headers(token)
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         body = {"query": query, "variables": variables}
         return await self.http.post("/graphql", json=body, headers={**own, **given})
+
+    def headers(self, token: str | None = None) -> dict[str, str]:
+        """How a caller says who they are: a person's browser, or a program."""
+        if isinstance(token, Person):
+            origin = str(self.http.base_url).rstrip("/")
+            name = Doors(self.core.settings).name("session")
+            return {"Cookie": f"{name}={token!s}", "X-CSRF": "1", "Origin": origin}
+        token = self.admin if token is None else token
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def person(self, role: Role, *, fresh: bool = True, email: str | None = None) -> Person:
+        """Somebody who signed in and set up everything.
+
+        fresh: whether they have just shown that it is them.
+        """
+        self._numbers[0] += 1
+        email = email or f"{role.lower()}{self._numbers[0]}@shop.test"
+        invited = await staff.create(self.core, OPERATOR, email=email, role=role)
+        link = invited.login_url.rpartition("/")[2]
+        signed = await sessions.use_link(self.core, Knock(source="test"), link)
+        person = Person(signed.token)
+        person.email, person.id, person.secret = email, invited.person.id, ""
+        await sessions.choose_password(await _session(person), PASSPHRASE)
+        session = await _session(person)
+        if session.needs_totp:
+            person.secret = await sessions.draft(self.core, session)
+            code = onetime.code_at(person.secret, time.time() - onetime.STEP)
+            await sessions.enrol(self.core, await _session(person), code)
+        await self.turn(person, fresh=fresh)
+        return person
+
+    async def turn(self, person: Person, *, fresh: bool) -> None:
+        """Makes a person one who has just confirmed who they are, or did so long ago."""
+        ago = timedelta(0) if fresh else timedelta(minutes=6)
+        await fetch(
+            "UPDATE staff_session SET confirmed_at = now() - $2::interval WHERE digest = $1",
+            staff.link_digest(person),
+            ago,
+        )
 
     async def ask(
         self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None
@@ -91,6 +151,12 @@ class Shop:
         return payload
 
 
+async def _session(person: Person) -> Session:
+    session = await sessions.find(person)
+    assert session is not None
+    return session
+
+
 @asynccontextmanager
 async def open_shop(
     *,
@@ -99,6 +165,7 @@ async def open_shop(
     allowed_origins: tuple[str, ...] = (),
     limits: Limits | None = None,
     gateway: FakeGateway | None = None,
+    loopback_webhooks: bool = False,
     through: Callable[[str], AbstractAsyncContextManager[str]] = nullcontext,
 ) -> AsyncIterator[Shop]:
     """Everything running, in a database of its own.
@@ -114,6 +181,7 @@ async def open_shop(
             allowed_origins=allowed_origins,
             secret_keys="k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
             poll_scale=0.01,
+            loopback_webhooks=loopback_webhooks,
         )
         gateway = gateway or FakeGateway()
         async with (

@@ -15,6 +15,7 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from dusangire_server.doors import Doors, header
 from dusangire_server.graphql import (
     Admitted,
     Asked,
@@ -25,7 +26,7 @@ from dusangire_server.graphql import (
     Unwatched,
     faulty,
 )
-from dusangire_server.http import correlation_id, header
+from dusangire_server.http import correlation_id
 from dusangire_server.sse import first_of, still_valid
 
 log = structlog.get_logger(__name__)
@@ -65,10 +66,11 @@ class _Closed(Exception):
 class GraphQLOverWebSocket:
     """The route WS /graphql, as an ASGI app.
 
-    origins: hosts whose pages may connect, beside our own.
+    doors: whose cookies count. origins: hosts whose pages may connect, beside our own.
     """
 
     graphql: GraphQL
+    doors: Doors
     origins: Collection[str] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +85,9 @@ class GraphQLOverWebSocket:
         if not offered:
             await socket.close(Close.NO_PROTOCOL)
             return
-        await _Conversation(self.graphql, socket, correlation_id(scope)).hold()
+        # A shop's page may connect, but only with a token of its own: the cookie is for our pages.
+        session = self.doors.session(scope)
+        await _Conversation(self.graphql, socket, correlation_id(scope), session).hold()
 
     def _is_our_page(self, scope: Scope) -> bool:
         # Programs send no Origin; browsers always do, and a page cannot forge it.
@@ -141,11 +145,12 @@ class _Socket:
 
 @dataclass(slots=True)
 class _Conversation:
-    """One client: its token, and what it watches."""
+    """One client: its token, or the cookie of its session, and what it watches."""
 
     graphql: GraphQL
     socket: _Socket
     correlation_id: str
+    session: str
     _watching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def hold(self) -> None:
@@ -171,7 +176,9 @@ class _Conversation:
         payload = message.get("payload")
         token = payload.get("authorization") if isinstance(payload, dict) else None
         try:
-            caller = await self.graphql.caller(token if isinstance(token, str) else "")
+            caller = await self.graphql.caller(
+                token if isinstance(token, str) else "", self.session if token is None else ""
+            )
         except Refused as refused:
             raise _Closed(Close.TRY_AGAIN if refused.status == 503 else Close.FORBIDDEN) from None
         try:

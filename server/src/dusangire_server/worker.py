@@ -12,13 +12,19 @@ from uuid import UUID
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from dusangire import attempts, followers, health, inbox, payments, probing, sequencer
+from dusangire import attempts, followers, health, inbox, payments, probing, refund_work, sequencer
 from dusangire.attempts import Work
+from dusangire.audit import sealing
 from dusangire.core import Core
 from dusangire.database import spawn
 from dusangire.errors import Retryable
+from dusangire.fiscalization import receipts, signing
 from dusangire.followers import Follower
 from dusangire.gateways import Account
+from dusangire.invoicing import invoices
+from dusangire.notifying import notifications
+from dusangire.outbox import deliveries as outbox
+from dusangire.refund_work import RefundWork
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +34,16 @@ EXPIRY_POLL = 5.0
 # How often it is looked at whose turn it is to measure: a probe of one small table.
 HEALTH_POLL = 2.0
 FOLLOW_POLL = 0.25
+# What is old can wait, and there is little of it at a time.
+FORGET_POLL = 60.0
 
 # What follows from a change.
-FOLLOWERS: tuple[Follower, ...] = ()
+FOLLOWERS: tuple[Follower, ...] = (
+    invoices.FOLLOWER,
+    receipts.FOLLOWER,
+    notifications.FOLLOWER,
+    outbox.FOLLOWER,
+)
 
 
 async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
@@ -38,10 +51,16 @@ async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
     log.info("worker started", concurrency=concurrency)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(sequencer.run(core, url))
+        tasks.create_task(sealing.run(core, url))
         tasks.create_task(_every(core, POLL, lambda: _webhooks(core, min(concurrency, 8))))
         tasks.create_task(_every(core, POLL, _Attempts(core, concurrency).start_due))
+        tasks.create_task(_every(core, POLL, _Refunds(core, min(concurrency, 16)).start_due))
         tasks.create_task(_every(core, EXPIRY_POLL, lambda: payments.expire_due(core)))
         tasks.create_task(_every(core, FOLLOW_POLL, lambda: followers.follow(core, FOLLOWERS)))
+        tasks.create_task(_every(core, POLL, lambda: signing.sign_due(core)))
+        tasks.create_task(_every(core, POLL, lambda: notifications.send_due(core)))
+        tasks.create_task(outbox.run(core))
+        tasks.create_task(_calmly(core, FORGET_POLL, lambda: outbox.forget(core)))
         tasks.create_task(_calmly(core, POLL, lambda: probing.probe_due(core)))
         tasks.create_task(_calmly(core, HEALTH_POLL, lambda: health.measure(core)))
 
@@ -124,6 +143,42 @@ class _Attempts:
                 await attempts.proceed(self._core, account, work)
         except Retryable:
             log.warning("attempt left for later", reference=work.state.reference)
+        finally:
+            self._running -= 1
+            self._core.work.set()
+
+
+class _Refunds:
+    """Approved refunds at work: as many as there are places, however slow a single gateway is."""
+
+    def __init__(self, core: Core, concurrency: int) -> None:
+        self._core = core
+        self._concurrency = concurrency
+        self._running = 0
+
+    async def start_due(self) -> int:
+        free = self._concurrency - self._running
+        if free <= 0:
+            return 0
+        # A gateway that gives no answers is left alone, and a busy one is for payments first.
+        places = {
+            account.id: min(account.places.free, 1 + self._concurrency // 4)
+            for account in await self._core.gateways.all()
+            if not account.watch.is_open
+        }
+        works = await refund_work.take_due(self._core, free, places)
+        for work in works:
+            self._running += 1
+            spawn(self._proceed(work), name=f"refund {work.record.reference}")
+        return len(works)
+
+    async def _proceed(self, work: RefundWork) -> None:
+        try:
+            with bound_contextvars(correlation_id=work.correlation_id):
+                account = await self._core.gateways.by_id(work.gateway_id)
+                await refund_work.proceed(self._core, account, work)
+        except Retryable:
+            log.warning("refund left for later", reference=work.record.reference)
         finally:
             self._running -= 1
             self._core.work.set()

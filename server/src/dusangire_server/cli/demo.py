@@ -31,7 +31,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     # Its sample data must never end up in a database that somebody happens to have named.
-    settings = replace(read_settings(), database_url=None)
+    settings = replace(read_settings(), database_url=None, console_messages=True)
     if settings.live:
         raise CannotStart("The demo has simulated gateways only: unset DUSANGIRE_ENVIRONMENT.")
     [listener] = listen("127.0.0.1", port)
@@ -60,12 +60,14 @@ def _put(welcome: "Welcome", settings: Settings) -> None:
     out.print("\nDUSANGIRE payments is ready.\n", style="bold green")
     facts = {
         "GraphQL": welcome.graphql_url,
+        "Dashboard": f"{welcome.login_url}  (signs you in once)",
+        "Second person": f"{welcome.approver_url}  (for refunds, in another browser)",
         "API key": welcome.api_key,
         **{f"Phone, {code}": f"{page}  (approve or decline)" for code, page in _phones(welcome)},
         "Data": f"{settings.home.absolute()}  (the next start keeps it)",
     }
     for name, value in facts.items():
-        out.print(f"  {name:<12} {value}")
+        out.print(f"  {name:<13} {value}")
     for number, item in enumerate(welcome.tries, 1):
         out.print(f"\n{number}. {item.about}\n", style="bold")
         out.print(item.command)
@@ -88,7 +90,10 @@ def _program(settings: Settings) -> str:
 
 
 def _open(welcome: "Welcome") -> None:
-    """The first simulator's page in a browser, where there is a screen to see it on."""
+    """The first simulator's page in a browser, where there is a screen to see it on.
+
+    Not the link that signs in: the person who reads it chooses in which browser.
+    """
     screen = sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -11,13 +11,17 @@ import typer
 
 from dusangire import codes, health
 from dusangire.access import OPERATOR, list_api_keys
+from dusangire.audit.sealing import WAITING
 from dusangire.breaker import BreakerState
 from dusangire.codes import UnmappedCode
 from dusangire.core import Core, open_core
 from dusangire.database import fetch, migrate
 from dusangire.errors import DusangireError
+from dusangire.fiscalization import receipts
+from dusangire.fiscalization.receipts import Unsigned
 from dusangire.gateways import Account
 from dusangire.health import Health, HealthStatus
+from dusangire.invoicing import invoices, merchant
 from dusangire.keyring import Keyring
 from dusangire.settings import Settings
 from dusangire_server.cli.output import AsJson, progress, put_json
@@ -25,6 +29,8 @@ from dusangire_server.cli.session import joined, read_settings
 
 # Seconds a gateway has for an answer here.
 _PATIENCE = 15.0
+# A device that has not reached the tax authority for a day stops: half of it is left to see why.
+_UNSIGNED_FOR = 12 * 3600
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -109,12 +115,17 @@ async def _with_database(settings: Settings, url: str) -> AsyncIterator[Finding]
         yield Finding("migrations", Verdict.OK, "The tables are up to date.")
         yield await _clock()
         yield await _api_keys()
+        yield await _merchant()
+        yield await _numbers()
         yield await _worker()
+        yield await _audit(settings)
         for name, error in core.plugins.broken.items():
             fix = f"dusangire plugins check {name}, or uninstall it"
             yield Finding("plugin", Verdict.FAIL, f"{name} cannot be loaded: {error}", fix)
         async for finding in _gateways(core):
             yield finding
+        if core.plugins.fiscal is not None:
+            yield receipts_finding(core.plugins.fiscal.description.name, await receipts.unsigned())
 
 
 # ── with core ────────────────────────────────────────────────────────────────────────────────────
@@ -152,6 +163,35 @@ async def _api_keys() -> Finding:
     return Finding("api keys", Verdict.OK, f"{len(keys)} can be used.")
 
 
+async def _numbers() -> Finding:
+    """Whether every number of an invoice and a credit note is there, once and in its turn."""
+    lines = await invoices.gaps()
+    broken = [line for line in lines if not line.whole]
+    if not broken:
+        issued = sum(line.issued for line in lines)
+        return Finding("invoices", Verdict.OK, f"{issued} have numbers without gaps.")
+    told = "; ".join(
+        f"{line.name}: {line.reached} given, {line.issued} there from {line.first} to {line.last}, "
+        f"{line.out_of_order} out of order"
+        for line in broken
+    )
+    fix = "Somebody changed the tables by hand: compare them with a backup."
+    return Finding("invoices", Verdict.FAIL, told, fix)
+
+
+async def _merchant() -> Finding:
+    found = await merchant.load()
+    if found is None:
+        fix = 'dusangire merchant set --name "…" --tin … --address "…"'
+        return Finding("merchant", Verdict.WARN, "Invoices do not say who sells.", fix)
+    missing = [name for name in ("tin", "address") if getattr(found, name) is None]
+    if missing:
+        fix = f"dusangire merchant set --{missing[0]} …"
+        text = f"Invoices do not show the merchant's {' and '.join(missing)}.".replace("tin", "TIN")
+        return Finding("merchant", Verdict.WARN, text, fix)
+    return Finding("merchant", Verdict.OK, f"Invoices are from {found.name}, TIN {found.tin}.")
+
+
 async def _worker() -> Finding:
     """Whether anybody does the background work: the one who orders events holds a lock for it."""
     [row] = await fetch(
@@ -173,6 +213,56 @@ async def _worker() -> Finding:
         late = f"{row['late']} payments wait for more than a minute to be asked about."
         return Finding("worker", Verdict.WARN, late, "Run another dusangire worker.")
     return Finding("worker", Verdict.OK, f"{row['workers']} running, and nothing is late.")
+
+
+async def _audit(settings: Settings) -> Finding:
+    """Whether who did what is sealed, and whether somebody else knows how far."""
+    [waiting] = await fetch(WAITING)
+    if waiting["late"]:
+        return Finding(
+            "audit",
+            Verdict.WARN,
+            f"{waiting['late']} entries have waited for more than a minute to be sealed.",
+            "Run a dusangire worker. If one runs, somebody else holds its lock: see pg_locks.",
+        )
+    if settings.live and settings.audit_head_file is None:
+        return Finding(
+            "audit",
+            Verdict.WARN,
+            "The head of the log is kept in our own log alone; without a head kept elsewhere "
+            "nobody can prove that the last entries are as they were.",
+            "Set DUSANGIRE_AUDIT_HEAD_FILE, or keep what `dusangire audit head` says.",
+        )
+    return Finding("audit", Verdict.OK, "Every entry is sealed within a minute.")
+
+
+def receipts_finding(device: str, unsigned: Unsigned) -> Finding:
+    """Whether the tax authority's device keeps up with what is sold."""
+    name = "receipts"
+    oldest = f"the oldest has waited for {unsigned.oldest_seconds / 3600:.0f} h"
+    if unsigned.stopped is not None:
+        return Finding(
+            name,
+            Verdict.FAIL,
+            f"{device} signs nothing more, {unsigned.waiting} wait and {oldest}: "
+            f"{unsigned.stopped}",
+            "Correct what it says, then retryFiscalReceipt.",
+        )
+    if unsigned.needing:
+        return Finding(
+            name,
+            Verdict.WARN,
+            f"{unsigned.needing} need a person; {oldest}.",
+            "fiscalReceipts(statuses: [REJECTED, NEEDS_RECEIPT]) lists them.",
+        )
+    if unsigned.oldest_seconds > _UNSIGNED_FOR:
+        return Finding(
+            name,
+            Verdict.WARN,
+            f"{unsigned.waiting} are not signed; {oldest}.",
+            f"See whether {device} runs and reaches RRA: it stops after 24 h.",
+        )
+    return Finding(name, Verdict.OK, f"{device} has signed all but {unsigned.waiting}.")
 
 
 async def _gateways(core: Core) -> AsyncIterator[Finding]:

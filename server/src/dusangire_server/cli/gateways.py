@@ -93,7 +93,10 @@ def save(
     enabled: Annotated[bool | None, typer.Option("--enable/--disable")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a gateway or change it. What is left out stays as it is."""
+    """Create a gateway or change it. What is left out stays as it is.
+
+    Where base_url changes to another host, every secret is given again.
+    """
     config = _read_config(settings or [])
 
     async def work(core: Core, _url: str) -> Account:

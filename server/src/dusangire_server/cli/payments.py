@@ -21,6 +21,8 @@ from dusangire.queries import Page, PaymentFilter, PaymentOrder
 from dusangire.records import Payment, PaymentAttempt, PaymentTransaction
 from dusangire.stored_methods import StoredMethod
 from dusangire.tail import EventRecord
+from dusangire.timeline import Story
+from dusangire_server.cli import why
 from dusangire_server.cli.output import (
     AsJson,
     progress,
@@ -289,6 +291,18 @@ def methods(
             for m in kept
         ],
     )
+
+
+@app.command("why")
+def why_(reference: Reference, as_json: AsJson = False) -> None:
+    """Why a payment is in its state, what comes next, and all that happened to it, in words."""
+
+    async def work(core: Core, _url: str) -> tuple[Payment, Story]:
+        payment = await _find(core, reference)
+        return payment, await why.story(core, payment)
+
+    payment, story = run(work)
+    why.put(payment, story, as_json=as_json)
 
 
 @app.command()

@@ -29,7 +29,9 @@ def rotate(as_json: AsJson = False) -> None:
         put_json(done)
         return
     say(
-        f"{done.gateways} gateways and {done.stored_methods} stored methods were sealed anew. "
+        f"{done.gateways} gateways, {done.stored_methods} stored methods, "
+        f"{done.webhook_endpoints} webhook endpoints and {done.code_generators} code generators "
+        "were sealed anew. "
         f"Everything is sealed with {done.key} now: older keys may go from DUSANGIRE_SECRET_KEYS "
         "once every process has it first."
     )
