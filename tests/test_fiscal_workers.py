@@ -43,7 +43,7 @@ async def test_a_worker_that_is_told_to_stop_waits_for_the_receipt(
     one.start()
     try:
         async with asyncio.timeout(60):
-            while (await office.receipt(invoice))["status"] != "SENDING":
+            while (await office.receipt(invoice))["status"] != "SENDING":  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0.02)
 
         one.terminate()

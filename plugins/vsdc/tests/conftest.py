@@ -1,6 +1,8 @@
 """An office: a core on a database of its own, a simulated VSDC behind real HTTP, and invoices."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,11 @@ import asyncpg
 import pytest
 
 from dusangire.core import Core, open_core
-from dusangire.database import fetch, tx
+from dusangire.database import fetch
 from dusangire.fiscalization import receipts, signing
 from dusangire.fiscalization.plugin import FiscalPlugin
-from dusangire.records import Invoice
+from dusangire.followers import follow
 from dusangire.settings import Settings
-from dusangire.tail import EventRecord
 from dusangire.testing.database import fresh_database
 from dusangire.testing.rig import serve
 from dusangire_vsdc import device
@@ -115,18 +116,20 @@ class Office:
         return UUID(str(row["id"]))
 
     async def hear(self, invoice_id: UUID) -> None:
-        """What the follower does with the event of an invoice."""
-        [row] = await fetch("SELECT * FROM invoice WHERE id = $1", invoice_id)
-        event = EventRecord(
-            position=1,
-            type="invoice.paid",
-            occurred_at=ISSUED_AT,
-            payment_id=None,
-            payment=None,
-            invoice=Invoice.of(row),
+        """An event of an invoice, and what follows from it."""
+        await fetch(
+            "INSERT INTO event (type, data, position) SELECT 'invoice.paid', "
+            "jsonb_build_object('invoice', to_jsonb(i)), "
+            "(SELECT coalesce(max(position), 0) + 1 FROM event) FROM invoice i WHERE id = $1",
+            invoice_id,
         )
-        async with tx():
-            await receipts.queue_up(self.core, event)
+        await self.follow()
+
+    async def follow(self) -> None:
+        """What a worker does with the events."""
+        while await follow(self.core, [receipts.FOLLOWER]):
+            pass
+        assert await self.rows("SELECT error FROM follower_debt") == []
 
     async def work(self, rounds: int = 20) -> None:
         """Rounds of a worker, each as if every waiting time were over."""
@@ -134,6 +137,23 @@ class Office:
             await self.due()
             if not await signing.sign_due(self.core):
                 return
+
+    async def sends(self) -> "asyncio.Task[int]":
+        """A worker in the middle of a call: the device has the sale, its answer is to come."""
+        sender = asyncio.create_task(signing.sign_due(self.core))
+        while not self.vsdc.sales:  # noqa: ASYNC110 - the simulator tells nobody
+            await asyncio.sleep(0.01)
+        return sender
+
+    async def killed(self, worker: "asyncio.Task[Any]") -> None:
+        """What a worker was doing is over, in the middle of a call too."""
+        ended = [
+            worker,
+            *(task for task in asyncio.all_tasks() if task.get_name().startswith("sign ")),
+        ]
+        for task in ended:
+            task.cancel()
+        await asyncio.wait(ended)
 
     async def due(self) -> None:
         await self.run("UPDATE fiscal_receipt SET next_try_at = now() - interval '1 s'")
@@ -160,6 +180,13 @@ class Office:
     async def run(self, statement: str, *values: Any) -> None:
         await self.rows(statement, *values)
 
+    @contextmanager
+    def without_device(self) -> Iterator[None]:
+        """As a process that was started without the settings of the device."""
+        plugin, self.core.plugins.fiscal = self.core.plugins.fiscal, None
+        yield
+        self.core.plugins.fiscal = plugin
+
     def configure(self, **settings: Any) -> None:
         """Other settings, as after a restart."""
         plugin = self.core.plugins.fiscal
@@ -181,4 +208,6 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
             settings = VsdcSettings.model_validate({**EXAMPLE, "url": address})
             description = replace(device.describe(settings), call_timeout=2)
             core.plugins.fiscal = FiscalPlugin("vsdc", device, core.plugins.manager, description)
-            yield Office(core=core, url=url, vsdc=vsdc)
+            office = Office(core=core, url=url, vsdc=vsdc)
+            await office.follow()
+            yield office

@@ -5,12 +5,12 @@ import random
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 from plugins.vsdc.tests.conftest import Line, Office
 
 from dusangire.access import OPERATOR, Actor
+from dusangire.database import drained
 from dusangire.errors import ConfirmationNeeded, Forbidden, IllegalState, Invalid
 from dusangire.fiscal import PartialRefunds
 from dusangire.fiscalization import receipts, signing
@@ -71,15 +71,6 @@ async def test_an_invoice_that_is_told_of_twice_is_declared_once(office: Office)
 
     assert declared(office) == {"INV-2026-000001": 1}
     assert len(await office.rows("SELECT FROM fiscal_receipt")) == 1
-
-
-async def test_without_a_device_nothing_is_queued(office: Office) -> None:
-    office.core.plugins.fiscal = None
-
-    await office.sell()
-
-    assert await statuses(office) == []
-    assert await signing.sign_due(office.core) == 0
 
 
 async def test_numbers_go_on_where_the_device_was(office: Office) -> None:
@@ -196,12 +187,7 @@ async def test_what_a_killed_process_left_behind_is_a_doubt(office: Office) -> N
     await office.sell()
     await office.sell()
     office.vsdc.line.faults = Faults(hung_replies=1, only=SALES, times=1)
-    sender = asyncio.create_task(signing.sign_due(office.core))
-    while not office.vsdc.sales:  # noqa: ASYNC110 - the simulator tells nobody
-        await asyncio.sleep(0.01)
-    sender.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await sender
+    await office.killed(await office.sends())
     # A process that is killed does not even let go of the device.
     await office.run(
         "UPDATE fiscal_device SET holder = gen_random_uuid(), "
@@ -215,6 +201,55 @@ async def test_what_a_killed_process_left_behind_is_a_doubt(office: Office) -> N
 
     assert await statuses(office) == ["NEEDS_RECEIPT", "SIGNED"]
     assert set(declared(office).values()) == {1}
+
+
+async def test_a_worker_that_is_told_to_stop_keeps_the_answer_under_way(office: Office) -> None:
+    invoice = await office.sell()
+    office.vsdc.line.faults = Faults(latency=0.3)
+    sender = asyncio.create_task(signing.sign_due(office.core))
+    while await statuses(office) != ["SENDING"]:  # noqa: ASYNC110 - a row sets no event
+        await asyncio.sleep(0.01)
+
+    sender.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sender
+    assert await drained(20, "sign ")
+
+    row = await office.receipt(invoice)
+    assert (row["status"], row["doubted"]) == ("SIGNED", False)
+
+
+@pytest.mark.parametrize("obstacle", ["tax class", "item"])
+async def test_what_stops_a_sale_before_it_is_sent_again_leaves_the_doubt_of_a_killed_process(
+    office: Office, obstacle: str
+) -> None:
+    await office.sell()
+    await office.work()
+    office.configure(tax_classes={"LUXURY": "A"})
+    invoice = await office.sell(Line(total=100, tax_class="LUXURY", rate=0, code="HOST"))
+    # The process died after the device took the sale: nobody saw the answer.
+    await office.run(
+        "UPDATE fiscal_receipt SET status = 'SENDING', invc_no = 2, tries = 1, "
+        "version = version + 1 WHERE invoice_id = $1",
+        invoice,
+    )
+    await office.run("UPDATE fiscal_device SET reached = 2")
+    if obstacle == "tax class":
+        office.configure(tax_classes={})
+    else:
+        office.configure(url="http://127.0.0.1:1")
+
+    assert await signing.sign_due(office.core) == 0
+
+    row = await office.receipt(invoice)
+    rejected = obstacle == "tax class"
+    assert row["status"] == ("REJECTED" if rejected else "UNKNOWN")
+    assert (row["invc_no"], row["doubted"]) == (2, True)
+    if rejected:
+        with pytest.raises(IllegalState):
+            await receipts.retry(
+                office.core, confirmed(), row["id"], new_number=True, evidence="please"
+            )
 
 
 async def test_order_holds_under_four_workers_that_are_killed(office: Office) -> None:
@@ -233,14 +268,17 @@ async def test_order_holds_under_four_workers_that_are_killed(office: Office) ->
             while set(await statuses(office)) - {"SIGNED", "NEEDS_RECEIPT"}:
                 await asyncio.sleep(0.02)
                 await office.due()
+                # At most one of the four is sending: half of the kills hit it, half another one.
                 victim = chance.randrange(4)
-                workers[victim].cancel()
-                await asyncio.wait([workers[victim]])
+                if chance.random() < 0.5:
+                    await office.killed(workers[victim])
+                else:
+                    workers[victim].cancel()
+                    await asyncio.wait([workers[victim]])
                 workers[victim] = asyncio.create_task(worker())
     finally:
         for one in workers:
-            one.cancel()
-        await asyncio.wait(workers)
+            await office.killed(one)
 
     assert list(office.vsdc.sales) == list(range(1, 41))
     assert set(declared(office).values()) == {1}
@@ -496,13 +534,31 @@ async def test_where_a_sale_is_refunded_once_the_rest_is_sold_anew(office: Offic
 async def test_what_was_sold_before_there_was_a_device_is_not_refunded_at_it(
     office: Office,
 ) -> None:
-    plugin, office.core.plugins.fiscal = office.core.plugins.fiscal, None
-    invoice: UUID = await office.sell()
-    office.core.plugins.fiscal = plugin
+    await office.run("DELETE FROM follower")
+    with office.without_device():
+        invoice = await office.sell()
 
+    await office.follow()
     await office.credit(invoice, Line(total=15000))
+    await office.sell()
 
+    rows = await office.rows("SELECT document->>'number' AS number FROM fiscal_receipt")
+    assert [row["number"] for row in rows] == ["INV-2026-000002"]
+
+
+async def test_a_worker_without_the_device_leaves_its_sales_to_those_that_have_it(
+    office: Office,
+) -> None:
+    with office.without_device():
+        invoice = await office.sell()
+        await office.credit(invoice, Line(total=15000))
+        assert await signing.sign_due(office.core) == 0
     assert await statuses(office) == []
+
+    await office.follow()
+    await office.work()
+
+    assert [one.number for one in await receipts.of_sale(invoice)] == ["1/1 NS", "1/2 NR"]
 
 
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────

@@ -108,7 +108,9 @@ def in_groups(text: str) -> str:
 async def queue_up(core: Core, event: EventRecord) -> None:
     """Queues what a paid invoice or an issued credit note needs; once, however often it is told."""
     plugin, invoice = core.plugins.fiscal, event.invoice
-    if plugin is None or invoice is None:
+    if plugin is None:
+        raise IllegalState("No fiscal device is configured.")
+    if invoice is None:
         return
     if invoice.kind is InvoiceKind.INVOICE and invoice.status is InvoiceStatus.PAID:
         document = await _document(invoice)
@@ -117,7 +119,15 @@ async def queue_up(core: Core, event: EventRecord) -> None:
         await _queue_refund(plugin.name, plugin.description, invoice)
 
 
-FOLLOWER = Follower(name="fiscal", types=("invoice.",), act=queue_up)
+# A process that was started without the device must not pass over what others declare. And a
+# device that is new signs no sales of the past: nobody expects them in its journal.
+FOLLOWER = Follower(
+    name="fiscal",
+    types=("invoice.",),
+    act=queue_up,
+    runs=lambda core: core.plugins.fiscal is not None,
+    from_now=True,
+)
 
 
 async def _document(invoice: Invoice, reason: str | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ same document under the same number. Those behind a number wait until the device
 or a person said what to do, because a device takes growing numbers only.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,8 @@ import structlog
 from dusangire.access import SYSTEM
 from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
-from dusangire.database import Row, fetch, tx
+from dusangire.database import Row, fetch, spawn, tx
+from dusangire.errors import Retryable
 from dusangire.fiscal import (
     AlreadyDeclared,
     Buyer,
@@ -76,16 +78,34 @@ async def sign_due(core: Core) -> int:
     )
     if not held:
         return 0
-    [device] = held
+    task = spawn(_take_turn(core, plugin, held[0]), name=f"sign {plugin.description.tin}")
+    # Not awaited itself: whoever stops waiting must not end it between the call and its answer.
+    await asyncio.wait([task])
+    sent: int = task.result()
+    return sent
+
+
+async def _take_turn(core: Core, plugin: FiscalPlugin, device: Row) -> int:
+    try:
+        return await _turn(core, plugin, device)
+    except Retryable:
+        return 0  # its row says what is known
+
+
+async def _turn(core: Core, plugin: FiscalPlugin, device: Row) -> int:
+    """What is sent while the device's row is ours."""
     try:
         # Read again: another one may have sent it between our look and our turn.
-        due = await fetch(_NEXT, *line)
+        due = await fetch(_NEXT, plugin.description.tin, plugin.description.branch)
         if not due:
             return 0
+        [row] = due
+        # A process that died while it was sending this one left it so: nobody saw the answer.
+        row["doubted"] = row["doubted"] or row["status"] == ReceiptStatus.SENDING
         async with plugin.opened(core.clock) as opened:
             if device["initialized_at"] is None and not await _ready(core, plugin, opened, device):
                 return 0
-            return await _send(core, plugin, opened, device, due[0])
+            return await _send(core, plugin, opened, device, row)
     finally:
         await fetch(
             "UPDATE fiscal_device SET holder = NULL, lease_until = NULL "
@@ -305,7 +325,7 @@ def _line(line: Mapping[str, Any], item: FiscalItem) -> FiscalLine:
 
 _KEEP = f"""WITH kept AS (
     UPDATE fiscal_receipt SET status = $3, version = version + 1, error = $4::jsonb,
-        next_try_at = now() + $5::interval, doubted = doubted OR $3 = 'UNKNOWN',
+        next_try_at = now() + $5::interval, doubted = doubted OR $12 OR $3 = 'UNKNOWN',
         tries = tries + CASE WHEN invc_no IS NULL THEN 1 ELSE 0 END, updated_at = now()
     WHERE id = $1 AND version = $2 RETURNING *
 ), audit AS (
@@ -328,6 +348,7 @@ async def _keep(core: Core, row: Row, outcome: SigningOutcome) -> FiscalReceipt 
         orjson.dumps(error).decode(),
         _pause(core, max(1, row["tries"])),
         *_by_system(f"fiscal_receipt.{status.lower()}", "", {"invc_no": row["invc_no"], **error}),
+        row["doubted"],
     )
     if status in {ReceiptStatus.REJECTED, ReceiptStatus.NEEDS_RECEIPT}:
         log.error("a fiscal receipt needs a person", status=status, **error)

@@ -88,6 +88,7 @@ CREATE TABLE fiscal_receipt (
     CONSTRAINT fiscal_receipt_refund_names_a_sale CHECK (
         fiscal_label = 'NS' OR follows_id IS NOT NULL)
 );
+CREATE INDEX fiscal_receipt_place_idx ON fiscal_receipt (place);
 CREATE INDEX fiscal_receipt_sale_idx ON fiscal_receipt (sale_id, place);
 CREATE INDEX fiscal_receipt_unsigned_idx ON fiscal_receipt (device_id, place)
     WHERE status <> 'SIGNED';
