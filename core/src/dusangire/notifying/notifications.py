@@ -162,7 +162,7 @@ async def listed(
     actor.require(Permission.READ_NOTIFICATIONS)
     rows = await fetch(
         "SELECT * FROM notification WHERE ($1::uuid IS NULL OR payment_id = $1) "
-        "AND ($2::text[] IS NULL OR status = ANY($2)) ORDER BY created_at DESC, id LIMIT $3",
+        "AND ($2::text[] IS NULL OR status = ANY($2)) ORDER BY created_at DESC, id DESC LIMIT $3",
         payment_id,
         list(status) if status is not None else None,
         min(first, 100),

@@ -38,6 +38,7 @@ CREATE TABLE notification (
 CREATE INDEX notification_due_idx ON notification (next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX notification_payment_idx ON notification (payment_id, created_at)
     WHERE payment_id IS NOT NULL;
+CREATE INDEX notification_created_idx ON notification (created_at, id);
 CREATE INDEX notification_gateway_idx ON notification (gateway_id, position)
     WHERE gateway_id IS NOT NULL;
 CREATE INDEX notification_staff_idx ON notification (recipient, created_at)
