@@ -13,7 +13,7 @@ import pytest
 from core.tests.conftest import paid
 from core.tests.refunding import Refunder, RefundShop, given_back, open_refund_shop
 
-from dusangire import events, payments, refunds, sequencer
+from dusangire import events, payments, refund_work, refunds, sequencer
 from dusangire.access import OPERATOR, Actor
 from dusangire.errors import (
     CallerError,
@@ -828,6 +828,21 @@ async def test_an_unsigned_message_about_a_refund_only_makes_us_ask(shop: Refund
 
     row = await shop.refund_row(refund.id)
     assert (row["status"], row["next_check_at"] < later) == ("UNKNOWN", True)
+
+
+@pytest.mark.parametrize("outcome", [Accepted(), Failed(code=FailureCode.OTHER, message="no")])
+async def test_while_it_is_sent_a_signed_message_without_success_decides_nothing(
+    shop: RefundShop, outcome: Outcome
+) -> None:
+    refund = await _in_doubt(shop, await shop.hire())
+    await shop.run("UPDATE refund SET asked_at = NULL, lease_until = now() + interval '1 minute'")
+    before = await shop.refund_row(refund.id)
+
+    await refund_work.heard(shop.core, await shop.account(), refund.id, outcome, {})
+
+    after = await shop.refund_row(refund.id)
+    assert {**after, "next_check_at": None} == {**before, "next_check_at": None}
+    assert after["next_check_at"] <= before["next_check_at"]
 
 
 async def test_who_watches_a_payment_sees_its_refund(shop: RefundShop) -> None:

@@ -628,9 +628,16 @@ async def find(gateway_id: UUID, reference: str) -> UUID | None:
 async def heard(
     core: Core, account: Account, refund_id: UUID, outcome: Outcome, said: Mapping[str, Any]
 ) -> None:
-    """Decides on a signed message. said: what came, as it may be shown."""
+    """Decides on a signed message. said: what came, as it may be shown.
+
+    While the refund is being sent, anything but its success may be about an earlier sending, and is
+    a hint: a person who settled it on that word could pay it a second time.
+    """
     work = await load(refund_id)
     assert work is not None, "a refund stays"
+    if work.in_doubt and not isinstance(outcome, Succeeded):
+        await hint(refund_id, timedelta(0), said)
+        return
     await advance_refund(core, account, work, outcome, TransactionKind.CALLBACK, heard=said)
 
 
