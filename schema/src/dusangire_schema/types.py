@@ -793,12 +793,10 @@ class Invoice:
         mine = next((one for one in found if one.id == invoice.refund_id), None)
         return cast("RefundRequest | None", mine)
 
-    @described.field(
-        "Link to the PDF, valid for a short time. For people, it shows the buyer's phone number "
-        "and e-mail address in part."
-    )
+    @described.field("Link to the PDF, valid for a short time.")
     def pdf_url(self, info: Info, locale: str | None = "en") -> str | None:
         context = info.context
+        # People see the buyer's phone number and e-mail address in part, here as everywhere.
         in_full = sees_in_full(context.actor)
         return links.pdf_url(context.core, _invoice(self), locale, in_full=in_full)
 
