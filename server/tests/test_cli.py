@@ -1,58 +1,21 @@
-"""The command line, as somebody at a terminal or a script uses it: real processes."""
+"""The command line, as somebody at a terminal or a script uses it."""
 
 import asyncio
 import json
-import os
 import stat
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
+from server.tests.terminal import Ran, Terminal
 
 from dusangire.testing.database import empty_database, fresh_database
 from dusangire_schema import sdl
 
 PROGRAM = Path(sys.executable).with_name("dusangire")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Terminal:
-    """A shell with an environment of its own."""
-
-    folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    async def run(self, *words: str, **environment: str) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *words,
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], **self.environment, **environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -79,6 +42,16 @@ async def test_help_imports_neither_core_nor_database(tmp_path: Path) -> None:
     out, _ = await process.communicate()
 
     assert out.decode().strip() == "[]"
+
+
+async def test_the_installed_program_does_as_it_is_told(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "schema", "print", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert out.decode() == sdl()
 
 
 @pytest.mark.parametrize(
@@ -338,6 +311,7 @@ async def test_new_keys_take_over_and_the_old_one_may_go(terminal: Terminal) -> 
         "key": "k2",
         "gateways": 1,
         "storedMethods": 0,
+        "uploads": 0,
         "webhookEndpoints": 0,
         "codeGenerators": 0,
     }
@@ -352,7 +326,7 @@ async def test_doctor_says_what_is_missing_and_what_to_do(terminal: Terminal) ->
     assert looked.json["ok"] is True
     assert _statuses(looked) == {
         "keys": "ok", "database": "ok", "migrations": "ok", "clock": "ok", "api keys": "warn",
-        "merchant": "warn", "invoices": "ok", "worker": "warn", "audit": "ok",
+        "merchant": "warn", "invoices": "ok", "worker": "warn", "audit": "ok", "books": "ok",
         "gateways": "warn",
     }  # fmt: skip
     assert "→ dusangire keys create" in shown.out

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from server.tests.test_cli import Terminal
+from server.tests.terminal import Terminal
 
 from dusangire.testing.database import fresh_database
 

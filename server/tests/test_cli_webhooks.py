@@ -1,6 +1,7 @@
 """`dusangire webhooks`, as somebody at a terminal uses it: real processes."""
 
-from server.tests.test_cli import Terminal, terminal
+from server.tests.terminal import Terminal
+from server.tests.test_cli import terminal
 
 __all__ = ["terminal"]
 
