@@ -726,6 +726,80 @@ def fiscal_simulator(base_url: str) -> FiscalSimulator | None:
 # end of example
 
 
+# example: statement_formats
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from dusangire.statements import (
+    Direction,
+    Entry,
+    EntryKind,
+    MappingProfile,
+    ReadOptions,
+    Record,
+    StatementEnd,
+    StatementFormat,
+    StatementHead,
+    Unreadable,
+)
+from dusangire.statements import Rejected as RejectedLine
+
+REPORT = "UMOJA PAYOUT"
+
+
+def recognises(head: bytes) -> bool:
+    return head.startswith(REPORT.encode())
+
+
+def read_report(file: Path, options: ReadOptions) -> Iterator[Record]:
+    """`UMOJA PAYOUT <id> <day> <net>`, and below it `<payment> <gross> <fee>` for each payment."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        try:
+            _, _, payout, day, total = lines.readline(200).split()
+            paid_on, net = date.fromisoformat(day), Money.parse(total, options.currency)
+        except (CallerError, ValueError) as error:
+            raise Unreadable("This is not one of Umoja Pay's payouts.", line=1) from error
+        yield StatementHead(account="UMOJA", currency=options.currency, number=payout)
+        number = 1
+        while line := lines.readline(200):
+            number += 1
+            try:
+                reference, gross, fee = line.split()
+                paid = Money.parse(gross, options.currency)
+                kept = Money.parse(fee, options.currency)
+                amount = Money.parse(paid.amount - kept.amount, options.currency)
+            except (CallerError, ValueError) as error:
+                yield RejectedLine(line=number, message=f"It cannot be read: {error}", raw=line)
+                continue
+            yield Entry(
+                line=number,
+                booking_date=paid_on,
+                direction=Direction.CREDIT,
+                kind=EntryKind.PAYMENT,
+                amount=amount,
+                gross=paid,
+                fee=kept,
+                our_reference=reference,
+                settlement=payout,
+            )
+        yield StatementEnd(total_credits=net.minor)
+
+
+@hookimpl
+def statement_formats() -> Sequence[StatementFormat | MappingProfile]:
+    return [
+        StatementFormat(
+            name="umoja-payout",
+            title="Umoja Pay payouts",
+            recognises=recognises,
+            read=read_report,
+        )
+    ]
+
+
+# end of example
+
+
 # example: a control plugin that watches
 import time
 from collections.abc import Coroutine, Generator
@@ -1194,6 +1268,42 @@ async def test_hook_fiscal_simulator_stands_for_the_device(a_till: FiscalPlugin)
 
     assert a_till.description.base_url == "http://simulators/umoja"
     assert all(isinstance(outcome, NotSent) for outcome in outcomes)
+
+
+def test_hook_statement_formats_reads_a_payout_payment_by_payment(tmp_path: Path) -> None:
+    known = Plugins.load({"umoja": UMOJA}, installed=[]).statement_formats()
+    report = tmp_path / "payout.txt"
+    report.write_text("UMOJA PAYOUT P7 2026-11-23 9800\nA1 5000 100\nwhat\nA2 5000 100\n")
+    options = ReadOptions(currency="RWF", today=date(2026, 11, 23))
+    umoja = known.formats["umoja-payout"]
+
+    head, first, wrong, second, end = umoja.read(report, options)
+
+    assert umoja.recognises(report.read_bytes())
+    assert isinstance(head, StatementHead)
+    assert isinstance(first, Entry)
+    assert isinstance(second, Entry)
+    assert (first.amount, first.gross, first.fee) == (
+        Money(4_900, "RWF"), Money(5_000, "RWF"), Money(100, "RWF"),
+    )  # fmt: skip
+    assert (second.line, second.our_reference, second.settlement) == (4, "A2", "P7")
+    assert wrong == RejectedLine(
+        line=3,
+        message="It cannot be read: not enough values to unpack (expected 3, got 1)",
+        raw="what\n",
+    )
+    assert end == StatementEnd(total_credits=9_800)
+
+
+def test_hook_statement_formats_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    report = tmp_path / "payout.txt"
+    report.write_text("UMOJA PAYOUT P7 yesterday 9800\n")
+    options = ReadOptions(currency="RWF", today=date(2026, 11, 23))
+
+    with pytest.raises(Unreadable, match="payouts") as caught:
+        list(read_report(report, options))
+
+    assert caught.value.line == 1
 
 
 def test_the_examples_in_the_docs_are_the_ones_above() -> None:

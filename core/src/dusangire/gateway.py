@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dusangire.money import Money
 from dusangire.phone import PhoneNumber
+from dusangire.statements import AccountKind
 from dusangire.tokens import TokenCache
 
 JSON: TypeAlias = Any
@@ -240,6 +241,8 @@ class GatewayDescription:
     codes: every code of the provider's that is known, and what it means.
     call_timeout: seconds one hook call may take before its outcome is Unknown.
     concurrency: calls to one account at a time; more wait.
+    statement: what the provider's own statements tell of: a WALLET that holds what was paid at
+        once, an account at a BANK, or a SETTLEMENT that is paid out to a bank later.
     example_config: a config that works against the plugin's simulator. `base_url` is filled in
         by whoever mounts the simulator. The demo offers every gateway that has one.
     """
@@ -255,6 +258,7 @@ class GatewayDescription:
     check_schedule: CheckSchedule = CheckSchedule()
     call_timeout: float = 60
     concurrency: int = 16
+    statement: AccountKind = AccountKind.WALLET
     example_config: Mapping[str, JSON] | None = None
 
 

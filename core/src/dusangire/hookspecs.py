@@ -9,11 +9,13 @@ A control plugin wraps hooks of all gateways with `@hookimpl(wrapper=True)`.
 
 A channel plugin implements `describe_channel` and `send_message`: it tells people what happened.
 
+A plugin that reads statements implements `statement_formats`; a gateway may, for its own reports.
+
 A fiscal plugin implements `describe_fiscal_device`, `initialize_fiscal_device`, `declare_item` and
 `sign_document`: it has a tax authority's device sign what was sold.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from dusangire import hookspec
@@ -39,6 +41,7 @@ from dusangire.gateway import (
     TestReport,
     WebhookRequest,
 )
+from dusangire.statements import MappingProfile, StatementFormat
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -140,3 +143,8 @@ def sign_document(
 @hookspec(firstresult=True)
 def fiscal_simulator(base_url: str) -> FiscalSimulator | None:
     """A device for laptops and tests, which answers at `base_url`."""
+
+
+@hookspec
+def statement_formats() -> Sequence[StatementFormat | MappingProfile] | None:
+    """Formats of statement files, and how the columns of known tables are to be read."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -42,6 +42,7 @@ from dusangire.gateway import (
 )
 from dusangire.masking import hiding
 from dusangire.outcomes import checked
+from dusangire.statements import MappingProfile, StatementFormat, StatementFormats
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -94,6 +95,7 @@ class Plugin:
             Capability.STORED_METHOD: has("charge_token") or self.description.needs_phone,
             # Where the gateway cannot say what happened, only a person can.
             Capability.MANUAL_CONFIRMATION: not has("check_payment"),
+            Capability.STATEMENT: has("statement_formats"),
         }
         return frozenset(capability for capability, present in found.items() if present)
 
@@ -271,6 +273,7 @@ class Plugins:
     channels: dict[str, Channel] = field(default_factory=dict)
     fiscal: FiscalPlugin | None = None
     broken: dict[str, str] = field(default_factory=dict)
+    _formats: StatementFormats | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -292,6 +295,7 @@ class Plugins:
             plugins._load(point)
         for name, module in (modules or {}).items():
             plugins.register(name, module, version="0")
+        plugins.statement_formats()  # so that what is wrong with them is known at once
         return plugins
 
     def __getitem__(self, name: str) -> Plugin:
@@ -324,6 +328,7 @@ class Plugins:
             if self.manager.get_plugin(name) is module:
                 self.manager.unregister(module)
             raise
+        self._formats = None
         for plugin in self.gateways.values():
             plugin.forget_callers()
         if description is not None:
@@ -398,6 +403,50 @@ class Plugins:
             and self.manager.parse_hookimpl_opts(module, hook) is not None
         )
 
+    def statement_formats(self) -> StatementFormats:
+        """Every statement format and mapping profile that the plugins give.
+
+        A plugin that raises or answers nonsense is reported and left out, and so is a name that
+        another plugin, before it by name, has given already: the others work.
+        """
+        if self._formats is None:
+            formats: dict[str, StatementFormat] = {}
+            profiles: dict[str, MappingProfile] = {}
+            for name, module in sorted(self.manager.list_name_plugin(), key=lambda one: one[0]):
+                if module is None or not self._has(module, "statement_formats"):
+                    continue
+                for given in self._given_formats(name, module):
+                    taken = (
+                        given.name in formats
+                        if isinstance(given, StatementFormat)
+                        else given.code in profiles
+                    )
+                    if taken:
+                        self._report(name, f"another plugin gives {_name_of(given)!r} already")
+                    elif isinstance(given, StatementFormat):
+                        formats[given.name] = given
+                    else:
+                        profiles[given.code] = given
+            self._formats = StatementFormats(formats=formats, profiles=profiles)
+        return self._formats
+
+    def _given_formats(
+        self, name: str, module: object
+    ) -> Sequence[StatementFormat | MappingProfile]:
+        others = [other for other in self.manager.get_plugins() if other is not module]
+        try:
+            answers = self.manager.subset_hook_caller("statement_formats", others)()
+            given = [_named(one) for answer in answers for one in answer]
+        # A stranger's code may raise anything.
+        except (Exception, SystemExit) as error:
+            self._report(name, f"statement_formats failed: {type(error).__name__}: {error}")
+            return []
+        return given
+
+    def _report(self, name: str, problem: str) -> None:
+        self.broken[name] = problem
+        log.warning("statement formats left out", plugin=name, problem=problem)
+
     def simulate_fiscal(self, address: str) -> "tuple[str, ASGIApp] | None":
         """Takes the simulator of the first plugin that has one for the fiscal device, whatever
         was configured: nobody tries things out at a tax authority's.
@@ -414,3 +463,16 @@ class Plugins:
                 self.fiscal = FiscalPlugin(name, module, self.manager, found.description)
                 return name, found.app
         return None
+
+
+def _named(one: object) -> StatementFormat | MappingProfile:
+    """What a plugin gave, if it is what it should be. Raises TypeError."""
+    if not isinstance(one, StatementFormat | MappingProfile):
+        raise TypeError(f"it gave {type(one).__name__}")
+    if not isinstance(_name_of(one), str) or not _name_of(one):
+        raise TypeError("it gave one without a name")
+    return one
+
+
+def _name_of(given: StatementFormat | MappingProfile) -> str:
+    return given.name if isinstance(given, StatementFormat) else given.code

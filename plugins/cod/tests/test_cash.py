@@ -58,7 +58,11 @@ async def test_a_cancelled_payment_is_cancelled_for_good(case: Case) -> None:
 
 
 def test_a_person_confirms_and_nothing_else_is_promised(plugin: Plugin) -> None:
-    assert plugin.capabilities == {Capability.CANCEL, Capability.MANUAL_CONFIRMATION}
+    assert plugin.capabilities == {
+        Capability.CANCEL,
+        Capability.MANUAL_CONFIRMATION,
+        Capability.STATEMENT,
+    }
 
 
 def test_no_phone_number_is_needed(plugin: Plugin) -> None:

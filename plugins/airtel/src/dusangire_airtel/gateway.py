@@ -1,6 +1,8 @@
 """Airtel Money: the payer approves a prompt on the phone. The hooks, in our words."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dusangire import hookimpl
@@ -23,6 +25,7 @@ from dusangire.gateway import (
     WebhookRequest,
 )
 from dusangire.money import Money
+from dusangire.statements import MappingProfile, StatementFormat
 from dusangire_airtel import webhook
 from dusangire_airtel.client import AirtelError, Client, Misconfigured, NothingSent
 from dusangire_airtel.codes import CODES
@@ -74,6 +77,11 @@ def describe_gateway() -> GatewayDescription:
             "callback_hash_key": "simulated-callback-key",
         },
     )
+
+
+@hookimpl
+def statement_formats() -> Sequence[StatementFormat | MappingProfile]:
+    return [MappingProfile.read(Path(__file__).with_name("airtel_money_merchant.toml"))]
 
 
 @hookimpl

@@ -23,6 +23,7 @@ from dusangire.gateway import (
     Outcome,
     TransferToAccount,
 )
+from dusangire.statements import AccountKind
 from dusangire_bank.instructions import instructions
 from dusangire_bank.reference import creditor_reference
 
@@ -69,6 +70,7 @@ def describe_gateway() -> GatewayDescription:
         name="Bank transfer",
         config=BankConfig,
         brand_color="#2B4C7E",
+        statement=AccountKind.BANK,
         example_config={
             "bank_name": "Bank of Kigali",
             "account_name": "Umurage Coffee Ltd",

@@ -4,9 +4,10 @@ No card number ever comes here: payers follow a link, type their card in at the 
 back. What they bring back is a hint; the provider is asked, and what it says counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dusangire import hookimpl
@@ -30,6 +31,7 @@ from dusangire.gateway import (
     Unknown,
     WebhookRequest,
 )
+from dusangire.statements import AccountKind, MappingProfile, StatementFormat
 from dusangire_card.config import CardConfig
 from dusangire_card.flutterwave.driver import Flutterwave
 from dusangire_card.flutterwave.mapping import CODES
@@ -54,6 +56,7 @@ def describe_gateway() -> GatewayDescription:
         name="Card",
         config=CardConfig,
         brand_color=_BRAND_COLOR,
+        statement=AccountKind.SETTLEMENT,
         # The provider has no key that makes a refund repeatable.
         repeatable_refunds=False,
         codes=CODES,
@@ -69,6 +72,11 @@ def describe_gateway() -> GatewayDescription:
             "brand_title": "Example Shop",
         },
     )
+
+
+@hookimpl
+def statement_formats() -> Sequence[StatementFormat | MappingProfile]:
+    return [MappingProfile.read(Path(__file__).with_name("flutterwave_transactions.toml"))]
 
 
 @hookimpl

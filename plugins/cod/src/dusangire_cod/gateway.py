@@ -3,7 +3,9 @@
 Nobody can be asked whether that happened, so a person confirms each payment.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
 from pydantic import Field
 
@@ -19,6 +21,7 @@ from dusangire.gateway import (
     Outcome,
     PayInPerson,
 )
+from dusangire.statements import AccountKind, MappingProfile, StatementFormat
 
 
 class CashConfig(GatewayConfig):
@@ -36,8 +39,14 @@ def describe_gateway() -> GatewayDescription:
         name="Cash on delivery",
         config=CashConfig,
         brand_color="#1F8A4C",
+        statement=AccountKind.SETTLEMENT,
         example_config={"currency": "RWF", "max_amount": "500000"},
     )
+
+
+@hookimpl
+def statement_formats() -> Sequence[StatementFormat | MappingProfile]:
+    return [MappingProfile.read(Path(__file__).with_name("cod_courier_remittance.toml"))]
 
 
 @hookimpl

@@ -1,8 +1,9 @@
 """MTN Mobile Money: the payer approves a prompt on the phone. The hooks, in our words."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dusangire import hookimpl
@@ -24,6 +25,7 @@ from dusangire.gateway import (
     WebhookRequest,
 )
 from dusangire.money import Money
+from dusangire.statements import MappingProfile, StatementFormat
 from dusangire_mtn import webhook
 from dusangire_mtn.client import Answer, BadCredentials, Client, MTNError, NothingSent
 from dusangire_mtn.config import MTNConfig
@@ -68,6 +70,11 @@ def describe_gateway() -> GatewayDescription:
             "disbursement_api_key": "simulated-disbursement-secret",
         },
     )
+
+
+@hookimpl
+def statement_formats() -> Sequence[StatementFormat | MappingProfile]:
+    return [MappingProfile.read(Path(__file__).with_name("mtn_momo_merchant.toml"))]
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Reads bank and wallet statements for DUSANGIRE payments."""
