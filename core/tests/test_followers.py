@@ -11,7 +11,7 @@ from core.tests.test_events import bare
 from dusangire.core import Core
 from dusangire.database import fetch
 from dusangire.errors import Retryable
-from dusangire.followers import Follower, follow
+from dusangire.followers import Follower, follow, tail
 from dusangire.tail import EventRecord
 
 
@@ -197,3 +197,28 @@ async def test_an_event_that_always_runs_out_of_time_becomes_a_debt(shop: Shop) 
 
 async def _due() -> None:
     await fetch("UPDATE follower_debt SET next_try_at = now()")
+
+
+# ── many at once ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_tail_takes_in_every_position_once_whatever_breaks(shop: Shop) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def take(begin: int, end: int) -> None:
+        seen.append((begin, end))
+
+    async def breaks(_begin: int, _end: int) -> None:
+        raise RuntimeError
+
+    # An empty log moves nobody ahead of what will come.
+    assert [await tail("tail", take) for _ in range(3)] == [0, 0, 0]
+    await bare(shop)
+    await stamp(shop)
+    last = await shop.value("SELECT max(position) FROM event")
+    with pytest.raises(RuntimeError):
+        await tail("tail", breaks)
+
+    assert await tail("tail", take) == last
+    assert await tail("tail", take) == 0
+    assert seen == [(0, last)]

@@ -523,7 +523,8 @@ WITH target AS (
         gateway_transaction_id = coalesce($6, gateway_transaction_id),
         plugin_data = plugin_data || $7::jsonb,
         failure = coalesce($8::jsonb, failure), fee = coalesce($9, fee),
-        completed_at = CASE WHEN $10 THEN coalesce(completed_at, now()) END,
+        completed_at = CASE WHEN $5 = 'SUCCEEDED' AND status <> 'SUCCEEDED' THEN now()
+            WHEN $10 THEN coalesce(completed_at, now()) END,
         next_check_at = CASE WHEN next_check_at < lease_until
             THEN least(now() + $11::interval, next_check_at) ELSE now() + $11::interval END,
         lease_until = NULL, asked_at = now(),
@@ -541,8 +542,8 @@ WITH target AS (
             THEN coalesce($21, failure_code) END,
         needs_attention = CASE WHEN $22::text IS NULL OR needs_attention ? $22
             THEN needs_attention ELSE needs_attention || to_jsonb($22::text) END,
-        completed_at = CASE WHEN $18 NOT IN ('CREATED', 'PENDING')
-            THEN coalesce(completed_at, now()) END,
+        completed_at = CASE WHEN $19 > 0 AND status IN ('FAILED', 'EXPIRED', 'CANCELLED') THEN now()
+            WHEN $18 NOT IN ('CREATED', 'PENDING') THEN coalesce(completed_at, now()) END,
         search = CASE WHEN $23 = '' THEN search ELSE left(search || ' ' || $23, 4000) END
     FROM target WHERE payment.id = target.id AND $17::text IS NOT NULL
     RETURNING payment.*

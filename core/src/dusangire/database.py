@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -215,6 +216,10 @@ async def fetch(statement: str, *values: Any) -> list[Row]:
     """
     connection = get_connection("default")
     try:
+        if (patience := _patience.get()) is not None:
+            async with connection.acquire_connection() as patient:
+                rows = await patient.fetch(statement, *values, timeout=patience)
+            return [dict(row) for row in rows]
         return await connection.execute_query_dict(statement, list(values))
     except _COLLIDED:
         if inside_transaction.get():
@@ -249,19 +254,33 @@ def lost(error: BaseException) -> Retryable:
     )
 
 
+_patience: ContextVar[float | None] = ContextVar("patience", default=None)
+
+
 @asynccontextmanager
-async def tx() -> AsyncIterator[None]:
+async def tx(*, patience: float | None = None) -> AsyncIterator[None]:
     """A transaction. Inside it no task, no gateway call and no message may start.
 
-    Raises Retryable when the connection was lost, even at COMMIT: it may have committed.
+    patience: seconds that each statement may take, for work on a million rows at once; without it
+    as long as a request may wait. Raises Retryable when the connection was lost, even at COMMIT: it
+    may have committed.
     """
-    token = inside_transaction.set(True)
+    token, patient = inside_transaction.set(True), _patience.set(patience)
     try:
         async with in_transaction():
+            if patience is not None:
+                limit = str(round(patience * 1000))
+                await fetch(
+                    "SELECT set_config('statement_timeout', $1, true), "
+                    "set_config('idle_in_transaction_session_timeout', $1, true), "
+                    "set_config('lock_timeout', '10000', true)",
+                    limit,
+                )
             yield
     except (*LOST, *_COLLIDED) as error:
         raise lost(error) from error
     finally:
+        _patience.reset(patient)
         inside_transaction.reset(token)
 
 

@@ -203,3 +203,30 @@ def _pause(core: Core, tries: int) -> timedelta:
 
 def _words(error: Exception) -> str:
     return mask_text(printable(f"{type(error).__name__}: {error}"))[:1000]
+
+
+TAIL_BATCH = 2_000
+
+
+async def tail(name: str, act: Callable[[int, int], Awaitable[None]]) -> int:
+    """Lets one that works on many events at once go on; gives how many positions it moved.
+
+    name: of its place in the log, for ever. act: takes the last position it has seen and the one to
+    go to, and writes what follows from the events in between, inside the transaction that moves the
+    place. What it raises moves nothing. Any number of processes may call it at once.
+    """
+    await fetch("INSERT INTO follower (name) VALUES ($1) ON CONFLICT DO NOTHING", name)
+    async with tx(patience=60):
+        held = await fetch(
+            "SELECT position, least(position + $2, "
+            "coalesce((SELECT max(position) FROM event), position)) AS end "
+            "FROM follower WHERE name = $1 FOR UPDATE SKIP LOCKED",
+            name,
+            TAIL_BATCH,
+        )
+        if not held or held[0]["end"] <= held[0]["position"]:
+            return 0
+        begin, end = held[0]["position"], held[0]["end"]
+        await act(begin, end)
+        await fetch("UPDATE follower SET position = $2 WHERE name = $1", name, end)
+    return int(end - begin)

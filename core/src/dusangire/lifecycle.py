@@ -74,6 +74,7 @@ class TransactionKind(StrEnum):
     REFUND_STATUS = "REFUND_STATUS"
     CANCEL = "CANCEL"
     MANUAL = "MANUAL"
+    STATEMENT = "STATEMENT"
 
 
 OPEN = frozenset({AttemptStatus.SUBMITTING, AttemptStatus.PENDING, AttemptStatus.UNKNOWN})

@@ -1,9 +1,14 @@
 """The tables. What must never break is in the database too: see migrations/ for the constraints."""
 
 from tortoise import fields
+from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.models import Model
 
 from dusangire.lifecycle import AttemptStatus, PaymentStatus
+
+# Tortoise looks for comments in the source of each model, and for that parses the whole file once
+# for each: two seconds of every command. A module without a file is let alone.
+_file, __file__ = __file__, ""
 
 
 class GatewayAccount(Model):
@@ -792,3 +797,577 @@ class WebhookTry(Model):
 
     class Meta:
         table = "webhook_try"
+
+
+class StatementAccount(Model):
+    """Where money lies and a statement comes from: a bank account, a wallet, a settlement report.
+
+    settings: tolerances, windows, the fee that was agreed. closed_until: the last day of the last
+    closed period.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    code = fields.TextField()
+    name = fields.TextField()
+    kind = fields.TextField()
+    currency = fields.TextField()
+    number = fields.TextField(null=True)
+    gateway: fields.ForeignKeyNullableRelation["GatewayAccount"] = fields.ForeignKeyField(
+        "models.GatewayAccount", null=True, on_delete=fields.RESTRICT
+    )
+    profile = fields.TextField(null=True)
+    settings = fields.JSONField[object](default=dict)
+    closed_until = fields.DateField(null=True)
+    version = fields.IntField(default=1)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "statement_account"
+
+
+class Upload(Model):
+    """A file as it came. `content`: sealed."""
+
+    id = fields.UUIDField(primary_key=True)
+    file_name = fields.TextField()
+    size = fields.BigIntField()
+    sha256 = fields.TextField()
+    content = fields.BinaryField()
+    created_by_kind = fields.TextField()
+    created_by_name = fields.TextField()
+    created_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "upload"
+
+
+class StatementProfile(Model):
+    """How this account's tables are to be read, as somebody set it."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    code = fields.TextField()
+    name = fields.TextField()
+    mapping = fields.JSONField[object]()
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "statement_profile"
+
+
+class StatementImport(Model):
+    """One file at work, or done. A try that ended leaves nothing but this row."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    upload: fields.ForeignKeyRelation["Upload"] = fields.ForeignKeyField(
+        "models.Upload", on_delete=fields.RESTRICT
+    )
+    sha256 = fields.TextField()
+    status = fields.TextField(default="RUNNING")
+    format = fields.TextField(null=True)
+    profile = fields.TextField(null=True)
+    dry_run = fields.BooleanField()
+    lines_read = fields.IntField(default=0)
+    lines_new = fields.IntField(default=0)
+    lines_duplicate = fields.IntField(default=0)
+    lines_rejected = fields.IntField(default=0)
+    warnings = fields.JSONField[object](default=list)
+    rejects = fields.JSONField[object](default=list)
+    preview = fields.JSONField[object](null=True)
+    error = fields.JSONField[object](null=True)
+    progress = fields.FloatField(default=0)
+    blocks_posting = fields.BooleanField(default=False)
+    requested_by_kind = fields.TextField()
+    requested_by_name = fields.TextField()
+    requested_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    correlation_id = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    finished_at = fields.DatetimeField(null=True)
+    next_try_at = fields.DatetimeField(null=True)
+    tries = fields.IntField(default=0)
+
+    class Meta:
+        table = "statement_import"
+
+
+class Statement(Model):
+    """What one file says of one account. `ties`: opening and lines add up to closing."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    statement_import: fields.ForeignKeyRelation["StatementImport"] = fields.ForeignKeyField(
+        "models.StatementImport", on_delete=fields.RESTRICT
+    )
+    number = fields.TextField(null=True)
+    sequence = fields.TextField(null=True)
+    currency = fields.TextField()
+    period_from = fields.DateField(null=True)
+    period_to = fields.DateField(null=True)
+    opening = fields.BigIntField(null=True)
+    closing = fields.BigIntField(null=True)
+    ties = fields.BooleanField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "statement"
+
+
+class StatementLine(Model):
+    """One line of a statement, kept once however often it is imported.
+
+    posted: the books have it.
+    """
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    statement: fields.ForeignKeyRelation["Statement"] = fields.ForeignKeyField(
+        "models.Statement", on_delete=fields.RESTRICT
+    )
+    statement_import: fields.ForeignKeyRelation["StatementImport"] = fields.ForeignKeyField(
+        "models.StatementImport", on_delete=fields.RESTRICT
+    )
+    number = fields.IntField()
+    status = fields.TextField(default="OPEN")
+    entry_status = fields.TextField()
+    kind = fields.TextField()
+    direction = fields.TextField()
+    amount = fields.BigIntField()
+    currency = fields.TextField()
+    gross = fields.BigIntField(null=True)
+    fee = fields.BigIntField(null=True)
+    charges = fields.BigIntField(null=True)
+    booking_date = fields.DateField()
+    value_date = fields.DateField(null=True)
+    occurred_at = fields.DatetimeField(null=True)
+    is_reversal = fields.BooleanField(default=False)
+    transaction_id = fields.TextField(null=True)
+    our_reference = fields.TextField(null=True)
+    bank_reference = fields.TextField(null=True)
+    customer_reference = fields.TextField(null=True)
+    end_to_end_id = fields.TextField(null=True)
+    structured_reference = fields.TextField(null=True)
+    settlement = fields.TextField(null=True)
+    counterparty = fields.TextField(null=True)
+    counterparty_account = fields.TextField(null=True)
+    narration = fields.TextField()
+    type_code = fields.TextField(null=True)
+    running_balance = fields.BigIntField(null=True)
+    original_amount = fields.BigIntField(null=True)
+    original_currency = fields.TextField(null=True)
+    batch_count = fields.IntField(null=True)
+    source = fields.TextField()
+    fingerprint = fields.TextField()
+    occurrence = fields.IntField()
+    posted = fields.BooleanField(default=False)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "statement_line"
+
+
+class LineRef(Model):
+    """What a line names."""
+
+    id = fields.BigIntField(primary_key=True)
+    line: fields.ForeignKeyRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    value = fields.TextField()
+
+    class Meta:
+        table = "line_ref"
+
+
+class ClearingItem(Model):
+    """Money we know of that a statement has to confirm."""
+
+    id = fields.UUIDField(primary_key=True)
+    gateway: fields.ForeignKeyNullableRelation["GatewayAccount"] = fields.ForeignKeyField(
+        "models.GatewayAccount", null=True, on_delete=fields.RESTRICT
+    )
+    account: fields.ForeignKeyNullableRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", null=True, on_delete=fields.RESTRICT
+    )
+    book = fields.TextField()
+    kind = fields.TextField()
+    direction = fields.TextField()
+    amount = fields.BigIntField()
+    currency = fields.TextField()
+    fee = fields.BigIntField(null=True)
+    status = fields.TextField(default="OPEN")
+    payment: fields.ForeignKeyNullableRelation["Payment"] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    attempt: fields.ForeignKeyNullableRelation["PaymentAttempt"] = fields.ForeignKeyField(
+        "models.PaymentAttempt", null=True, on_delete=fields.RESTRICT
+    )
+    refund: fields.ForeignKeyNullableRelation["Refund"] = fields.ForeignKeyField(
+        "models.Refund", null=True, on_delete=fields.RESTRICT
+    )
+    settlement = fields.TextField(null=True)
+    payer_account = fields.TextField(null=True)
+    payer_name = fields.TextField(null=True)
+    began_at = fields.DatetimeField()
+    occurred_at = fields.DatetimeField()
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "clearing_item"
+
+
+class ItemRef(Model):
+    """What a statement may call an item."""
+
+    id = fields.BigIntField(primary_key=True)
+    item: fields.ForeignKeyRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    value = fields.TextField()
+
+    class Meta:
+        table = "item_ref"
+
+
+class LedgerEntry(Model):
+    """An amount that goes from one account of the books to another. Append-only."""
+
+    id = fields.BigIntField(primary_key=True)
+    cause = fields.TextField()
+    debit = fields.TextField()
+    credit = fields.TextField()
+    amount = fields.BigIntField()
+    currency = fields.TextField()
+    date = fields.DateField()
+    item: fields.ForeignKeyNullableRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", null=True, on_delete=fields.RESTRICT
+    )
+    line: fields.ForeignKeyNullableRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", null=True, on_delete=fields.RESTRICT
+    )
+    match: fields.ForeignKeyNullableRelation["ReconMatch"] = fields.ForeignKeyField(
+        "models.ReconMatch", null=True, on_delete=fields.RESTRICT
+    )
+    reverses = fields.BigIntField(null=True)
+    actor = fields.TextField()
+    note = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "ledger_entry"
+
+
+class LedgerBalance(Model):
+    """All debits and credits of one account; a trigger keeps it."""
+
+    id = fields.CharField(primary_key=True, max_length=200)
+    account = fields.TextField()
+    currency = fields.TextField()
+    debits = fields.BigIntField(default=0)
+    credits = fields.BigIntField(default=0)
+
+    class Meta:
+        table = "ledger_balance"
+
+
+class PeriodClose(Model):
+    """That the books be closed up to a day, or opened again: one asks, another decides."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    closed_until = fields.DateField(null=True)
+    status = fields.TextField(default="ASKED")
+    note = fields.TextField(null=True)
+    asked_by_name = fields.TextField()
+    asked_by: fields.ForeignKeyRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", related_name=False, on_delete=fields.RESTRICT
+    )
+    decided_by_name = fields.TextField(null=True)
+    decided_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    decision_note = fields.TextField(null=True)
+    decided_at = fields.DatetimeField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "period_close"
+
+
+class BooksCheck(Model):
+    """What one self-check of the books found."""
+
+    id = fields.UUIDField(primary_key=True)
+    entries = fields.BigIntField()
+    breaks = fields.JSONField[object]()
+    checked_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "books_check"
+
+
+class Reconciliation(Model):
+    """One run over one account."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    from_date = fields.DateField()
+    to_date = fields.DateField()
+    version = fields.IntField(default=1)
+    status = fields.TextField(default="RUNNING")
+    step = fields.TextField(null=True)
+    progress = fields.FloatField(default=0)
+    counts = fields.JSONField[object](default=dict)
+    error = fields.TextField(null=True)
+    note = fields.TextField(null=True)
+    requested_by_kind = fields.TextField()
+    requested_by_name = fields.TextField()
+    requested_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    decided_by_kind = fields.TextField(null=True)
+    decided_by_name = fields.TextField(null=True)
+    decided_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    decided_at = fields.DatetimeField(null=True)
+    correlation_id = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    finished_at = fields.DatetimeField(null=True)
+    next_try_at = fields.DatetimeField(null=True)
+    tries = fields.IntField(default=0)
+    night = fields.DateField(null=True)
+
+    class Meta:
+        table = "reconciliation"
+
+
+class ReconMatch(Model):
+    """Lines and items that belong together, and why."""
+
+    id = fields.UUIDField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    reconciliation: fields.ForeignKeyNullableRelation["Reconciliation"] = fields.ForeignKeyField(
+        "models.Reconciliation", null=True, on_delete=fields.RESTRICT
+    )
+    status = fields.TextField()
+    rule = fields.TextField()
+    confidence = fields.SmallIntField()
+    explanation = fields.JSONField[object](default=list)
+    currency = fields.TextField()
+    fee = fields.BigIntField(default=0)
+    difference = fields.BigIntField(default=0)
+    decided_by_kind = fields.TextField(null=True)
+    decided_by_name = fields.TextField(null=True)
+    decided_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    decided_at = fields.DatetimeField(null=True)
+    note = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "recon_match"
+
+
+class MatchLeg(Model):
+    """One line or one item of a match."""
+
+    id = fields.BigIntField(primary_key=True)
+    match: fields.ForeignKeyRelation["ReconMatch"] = fields.ForeignKeyField(
+        "models.ReconMatch", on_delete=fields.RESTRICT
+    )
+    line: fields.ForeignKeyNullableRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", null=True, on_delete=fields.RESTRICT
+    )
+    item: fields.ForeignKeyNullableRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", null=True, on_delete=fields.RESTRICT
+    )
+    live = fields.BooleanField(default=True)
+
+    class Meta:
+        table = "match_leg"
+
+
+class RejectedPair(Model):
+    """A person's no to a line and an item."""
+
+    id = fields.UUIDField(primary_key=True)
+    line: fields.ForeignKeyRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", on_delete=fields.RESTRICT
+    )
+    item: fields.ForeignKeyRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", on_delete=fields.RESTRICT
+    )
+    rejected_by = fields.TextField()
+    rejected_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "rejected_pair"
+
+
+class MatchFound(Model):
+    """A match that a run has found and not written down yet."""
+
+    id = fields.BigIntField(primary_key=True)
+    account_id = fields.UUIDField()
+    match_id = fields.UUIDField()
+    line_ids = ArrayField("uuid")
+    item_ids = ArrayField("uuid")
+    rule = fields.TextField()
+    confidence = fields.SmallIntField()
+    fee = fields.BigIntField()
+    difference = fields.BigIntField()
+    currency = fields.TextField()
+    explanation = fields.JSONField[object]()
+    suggested = fields.BooleanField()
+
+    class Meta:
+        table = "match_found"
+
+
+class MatchAmbiguity(Model):
+    """A line and an item that would fit, as others would."""
+
+    id = fields.BigIntField(primary_key=True)
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    line: fields.ForeignKeyRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", on_delete=fields.RESTRICT
+    )
+    item: fields.ForeignKeyRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", on_delete=fields.RESTRICT
+    )
+    rule = fields.TextField()
+    score = fields.SmallIntField()
+
+    class Meta:
+        table = "match_ambiguity"
+
+
+class Discrepancy(Model):
+    """What does not agree, once however often it is found."""
+
+    id = fields.UUIDField(primary_key=True)
+    key = fields.TextField()
+    account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
+        "models.StatementAccount", on_delete=fields.RESTRICT
+    )
+    kind = fields.TextField()
+    severity = fields.TextField()
+    status = fields.TextField(default="OPEN")
+    payment: fields.ForeignKeyNullableRelation["Payment"] = fields.ForeignKeyField(
+        "models.Payment", null=True, on_delete=fields.RESTRICT
+    )
+    item: fields.ForeignKeyNullableRelation["ClearingItem"] = fields.ForeignKeyField(
+        "models.ClearingItem", null=True, on_delete=fields.RESTRICT
+    )
+    line: fields.ForeignKeyNullableRelation["StatementLine"] = fields.ForeignKeyField(
+        "models.StatementLine", null=True, on_delete=fields.RESTRICT
+    )
+    match: fields.ForeignKeyNullableRelation["ReconMatch"] = fields.ForeignKeyField(
+        "models.ReconMatch", null=True, on_delete=fields.RESTRICT
+    )
+    currency = fields.TextField()
+    expected = fields.BigIntField(null=True)
+    actual = fields.BigIntField(null=True)
+    message = fields.TextField()
+    candidates = fields.JSONField[object](default=list)
+    since = fields.DateField()
+    assigned_to: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    resolution = fields.TextField(null=True)
+    resolved_by_kind = fields.TextField(null=True)
+    resolved_by_name = fields.TextField(null=True)
+    resolved_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    resolved_at = fields.DatetimeField(null=True)
+    asked_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(
+        "models.Staff", null=True, related_name=False, on_delete=fields.RESTRICT
+    )
+    asked_by_name = fields.TextField(null=True)
+    reconciliation: fields.ForeignKeyNullableRelation["Reconciliation"] = fields.ForeignKeyField(
+        "models.Reconciliation", null=True, on_delete=fields.RESTRICT
+    )
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "discrepancy"
+
+
+class RevenueRollup(Model):
+    """What one day's payments of one gateway, currency and status add up to."""
+
+    id = fields.UUIDField(primary_key=True)
+    day = fields.DateField()
+    gateway: fields.ForeignKeyNullableRelation["GatewayAccount"] = fields.ForeignKeyField(
+        "models.GatewayAccount", null=True, on_delete=fields.RESTRICT
+    )
+    currency = fields.TextField()
+    status = fields.TextField()
+    count = fields.BigIntField()
+    amount = fields.DecimalField(max_digits=40, decimal_places=0)
+    captured = fields.DecimalField(max_digits=40, decimal_places=0)
+    refunded = fields.DecimalField(max_digits=40, decimal_places=0)
+
+    class Meta:
+        table = "revenue_rollup"
+
+
+class AttemptRollup(Model):
+    """How many of one day's attempts on one gateway ended in one way, and in what time."""
+
+    id = fields.UUIDField(primary_key=True)
+    day = fields.DateField()
+    gateway: fields.ForeignKeyRelation["GatewayAccount"] = fields.ForeignKeyField(
+        "models.GatewayAccount", on_delete=fields.RESTRICT
+    )
+    outcome = fields.TextField()
+    bucket = fields.IntField(null=True)
+    count = fields.BigIntField()
+
+    class Meta:
+        table = "attempt_rollup"
+
+
+class AttemptTally(Model):
+    """What of an attempt is in `attempt_rollup`."""
+
+    attempt: fields.OneToOneRelation["PaymentAttempt"] = fields.OneToOneField(
+        "models.PaymentAttempt", primary_key=True, on_delete=fields.RESTRICT
+    )
+    outcome = fields.TextField()
+    bucket = fields.IntField(null=True)
+
+    class Meta:
+        table = "attempt_tally"
+
+
+__file__ = _file

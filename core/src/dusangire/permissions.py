@@ -69,6 +69,19 @@ class Permission(StrEnum):
     READ_NOTIFICATIONS = "READ_NOTIFICATIONS"
     READ_AUDIT = "READ_AUDIT"
     READ_METRICS = "READ_METRICS"
+
+    READ_STATEMENTS = "READ_STATEMENTS"
+    IMPORT_STATEMENTS = "IMPORT_STATEMENTS"
+    CONFIGURE_STATEMENTS = "CONFIGURE_STATEMENTS"
+    RECONCILE = "RECONCILE"
+    DECIDE_MATCHES = "DECIDE_MATCHES"
+    APPROVE_RECONCILIATIONS = "APPROVE_RECONCILIATIONS"
+    RESOLVE_DISCREPANCIES = "RESOLVE_DISCREPANCIES"
+    WRITE_OFF = "WRITE_OFF"
+    READ_BOOKS = "READ_BOOKS"
+    CLOSE_PERIODS = "CLOSE_PERIODS"
+    READ_ANALYTICS = "READ_ANALYTICS"
+
     ROTATE_SECRETS = "ROTATE_SECRETS"
 
 
@@ -95,6 +108,7 @@ def _keys(*scopes: Scope) -> frozenset[Scope]:
 _READERS = _keys(Scope.PAYMENTS_READ)
 _WRITERS = _keys(Scope.PAYMENTS_WRITE)
 _REFUNDERS = _keys(Scope.REFUNDS_REQUEST)
+_ACCOUNTANTS = _keys(Scope.RECONCILIATION)
 _ADMINS = _keys()
 
 RULES: Mapping[Permission, Rule] = {
@@ -129,5 +143,17 @@ RULES: Mapping[Permission, Rule] = {
     Permission.READ_NOTIFICATIONS: Rule(Role.VIEWER, _READERS),
     Permission.READ_AUDIT: Rule(Role.APPROVER, _ADMINS),
     Permission.READ_METRICS: Rule(Role.ADMIN, _ADMINS),
+    Permission.READ_STATEMENTS: Rule(Role.VIEWER, _ACCOUNTANTS),
+    Permission.IMPORT_STATEMENTS: Rule(Role.OPERATOR, _ACCOUNTANTS),
+    Permission.CONFIGURE_STATEMENTS: Rule(Role.ADMIN, _ADMINS),
+    Permission.RECONCILE: Rule(Role.OPERATOR, _ACCOUNTANTS),
+    # A person says that this money is that payment's: with a name, and not by a key.
+    Permission.DECIDE_MATCHES: Rule(Role.OPERATOR, command_line=False),
+    Permission.APPROVE_RECONCILIATIONS: Rule(Role.APPROVER, fresh=True, command_line=False),
+    Permission.RESOLVE_DISCREPANCIES: Rule(Role.OPERATOR, command_line=False),
+    Permission.WRITE_OFF: Rule(Role.APPROVER, fresh=True, command_line=False),
+    Permission.READ_BOOKS: Rule(Role.VIEWER, _ACCOUNTANTS),
+    Permission.CLOSE_PERIODS: Rule(Role.APPROVER, fresh=True, command_line=False),
+    Permission.READ_ANALYTICS: Rule(Role.VIEWER, _READERS),
     Permission.ROTATE_SECRETS: Rule(Role.ADMIN, _ADMINS, fresh=True),
 }
