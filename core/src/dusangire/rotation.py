@@ -9,6 +9,7 @@ from dusangire.access import Actor
 from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.database import fetch
+from dusangire.importing.uploads import anew
 from dusangire.inbox import token_owner
 from dusangire.keyring import Keyring
 from dusangire.outbox.sealed import secret_owner
@@ -26,6 +27,7 @@ class Rotated:
     stored_methods: int
     webhook_endpoints: int
     code_generators: int
+    uploads: int
 
 
 _STALE_GATEWAYS = """SELECT id, secrets FROM gateway_account WHERE EXISTS (
@@ -46,6 +48,10 @@ _RESEAL_ENDPOINT = """UPDATE webhook_endpoint SET secret = $4, previous_secret =
 WHERE id = $1 AND secret = $2 AND previous_secret IS NOT DISTINCT FROM $3 RETURNING id"""
 _STALE_STAFF = "SELECT id, totp FROM staff WHERE split_part(totp, ':', 1) <> $1 LIMIT 200"
 _RESEAL_STAFF = "UPDATE staff SET totp = $3 WHERE id = $1 AND totp = $2 RETURNING id"
+# A file may be large: one at a time.
+_STALE_UPLOAD = """SELECT id, content FROM upload
+WHERE content <> '' AND substr(content, 1, length($1::bytea)) <> $1 LIMIT 1"""
+_RESEAL_UPLOAD = "UPDATE upload SET content = $2 WHERE id = $1 AND content <> '' RETURNING id"
 _NOTE = f"INSERT INTO audit_entry {AUDIT_COLUMNS} VALUES ($1, $2, $3, $4, $5::jsonb, $6)"
 
 
@@ -61,12 +67,14 @@ async def rotate(core: Core, actor: Actor) -> Rotated:
         stored_methods=await stored_methods.reseal(core) + await _webhooks(core.keyring),
         webhook_endpoints=await _endpoints(core.keyring),
         code_generators=await _code_generators(core.keyring),
+        uploads=await _uploads(core.keyring),
     )
     done = {
         "gateways": rotated.gateways,
         "stored_methods": rotated.stored_methods,
         "webhook_endpoints": rotated.webhook_endpoints,
         "code_generators": rotated.code_generators,
+        "uploads": rotated.uploads,
     }
     object_ = f"key:{rotated.key}"
     await fetch(_NOTE, *audit_values(actor.kind, actor.name, "secrets.rotated", object_, done))
@@ -115,6 +123,16 @@ async def _code_generators(keyring: Keyring) -> int:
                 keyring, row["id"], onetime.unseal(keyring, row["id"], row["totp"])
             )
             done += len(await fetch(_RESEAL_STAFF, row["id"], row["totp"], sealed))
+    return done
+
+
+async def _uploads(keyring: Keyring) -> int:
+    done = 0
+    while stale := await fetch(_STALE_UPLOAD, f"{keyring.newest}:".encode()):
+        [row] = stale
+        done += len(
+            await fetch(_RESEAL_UPLOAD, row["id"], anew(keyring, row["id"], row["content"]))
+        )
     return done
 
 

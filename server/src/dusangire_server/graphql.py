@@ -151,7 +151,7 @@ class GraphQL:
 
     def admit(self, caller: Caller, asked: Asked) -> Admitted:
         """The operation to execute. Raises Refused and Faulty."""
-        self._take(caller)
+        self.take(caller)
         document = self.documents[asked.query]
         if document.errors:
             raise Faulty(document.errors)
@@ -160,7 +160,7 @@ class GraphQL:
         except GraphQLError as error:
             raise Faulty((error,)) from error
         if operation.root_fields > 1:
-            self._take(caller, operation.root_fields - 1)
+            self.take(caller, operation.root_fields - 1)
         if operation.introspects and not self._may_introspect(caller.actor):
             raise Faulty((GraphQLError("Introspection is for staff. schema.graphql is public."),))
         return Admitted(asked, caller, document, operation)
@@ -180,7 +180,7 @@ class GraphQL:
             if not self._connections[name]:
                 del self._connections[name]
 
-    def _take(self, caller: Caller, root_fields: int = 1) -> None:
+    def take(self, caller: Caller, root_fields: int = 1) -> None:
         if not self.rates.take(caller.actor, root_fields):
             raise Refused(429, "RATE_LIMITED", "Too many requests. Try again in a second.")
 
