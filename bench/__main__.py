@@ -27,6 +27,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from bench import matching, revenue
 from bench.limit import pgbench, pgbench_script
 from bench.load import Measured, always, graphql_request, measure, paced, plain_request
 from dusangire.plugins import Plugins
@@ -57,9 +58,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--subscribers", type=int, default=1000)
+    parser.add_argument(
+        "--payments", type=int, default=1_000_000, help="to be matched with as many lines"
+    )
     parser.add_argument("--json", type=Path, default=Path("bench/results/latest.json"))
     options = parser.parse_args()
     results = asyncio.run(run(options.seconds, options.subscribers))
+    results["matching"] = asyncio.run(matching.matched(options.payments))
+    results["revenue"] = asyncio.run(revenue.compare())
+    say(f"revenue of a year: {results['revenue']}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=2) + "\n")
     say(f"\nWritten to {options.json}.")

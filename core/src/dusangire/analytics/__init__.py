@@ -1,0 +1,1 @@
+"""What was earned, and how the gateways do, from sums that are kept."""
