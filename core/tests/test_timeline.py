@@ -430,6 +430,11 @@ async def test_everything_beside_a_payment_is_in_its_story(shop: Shop) -> None:
     attempt = await shop.attempt(payment_id)
     await _beside(shop, payment_id, attempt)
     await customers.reveal(OPERATOR, payment_id=payment_id, reason="the payer called")
+    await shop.run(
+        "INSERT INTO event (type, payment_id, data) "
+        "VALUES ('payment.reconciled', $1, '{\"reconciliation_status\": \"MATCHED\"}')",
+        payment_id,
+    )
 
     told = await story(shop, payment_id)
 

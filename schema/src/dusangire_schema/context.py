@@ -13,9 +13,11 @@ from dusangire.access import Actor
 from dusangire.core import Core
 from dusangire.customers import sees_in_full
 from dusangire.fiscalization import receipts
+from dusangire.importing import stored
 from dusangire.invoicing import invoices
 from dusangire.notifying import notifications
 from dusangire.outbox import endpoints
+from dusangire.reconciliation import decisions, discrepancies
 from dusangire.refunds import Approval
 from dusangire.stored_methods import StoredMethod
 from dusangire_schema.scalars import show_numbers
@@ -42,6 +44,11 @@ class Loaders:
     notifications: DataLoader[UUID, list[notifications.Notification]]
     webhook_endpoints: DataLoader[UUID, endpoints.Endpoint]
     webhook_tries: DataLoader[UUID, list[endpoints.Try]]
+    lines: DataLoader[UUID, stored.StatementLine | None]
+    payment_discrepancies: DataLoader[UUID, list[discrepancies.Discrepancy]]
+    match_payments: DataLoader[UUID, list[records.Payment]]
+    match_line_ids: DataLoader[UUID, list[UUID]]
+    line_matches: DataLoader[UUID, records.Match | None]
 
 
 @dataclass(slots=True)
@@ -74,6 +81,11 @@ class Context:
                 notifications=DataLoader(load_fn=_notifications),
                 webhook_endpoints=DataLoader(load_fn=self._webhook_endpoints),
                 webhook_tries=DataLoader(load_fn=self._webhook_tries),
+                lines=DataLoader(load_fn=self._lines),
+                payment_discrepancies=DataLoader(load_fn=_payment_discrepancies),
+                match_payments=DataLoader(load_fn=_match_payments),
+                match_line_ids=DataLoader(load_fn=_match_line_ids),
+                line_matches=DataLoader(load_fn=_line_matches),
             )
         return self._loaders
 
@@ -83,6 +95,10 @@ class Context:
     async def _webhook_endpoints(self, ids: Sequence[UUID]) -> list[endpoints.Endpoint]:
         found = await endpoints.by_ids(self.actor, ids)
         return [found[endpoint_id] for endpoint_id in ids]
+
+    async def _lines(self, ids: Sequence[UUID]) -> list[stored.StatementLine | None]:
+        found = await stored.by_ids(self.actor, ids)
+        return [found.get(line_id) for line_id in ids]
 
     async def _webhook_tries(self, delivery_ids: Sequence[UUID]) -> list[list[endpoints.Try]]:
         found = await endpoints.tries(self.actor, delivery_ids)
@@ -108,6 +124,28 @@ async def _notifications(
 ) -> list[list[notifications.Notification]]:
     found = await notifications.of_payments(payment_ids)
     return [found.get(payment_id, []) for payment_id in payment_ids]
+
+
+async def _payment_discrepancies(
+    payment_ids: Sequence[UUID],
+) -> list[list[discrepancies.Discrepancy]]:
+    found = await discrepancies.of_payments(payment_ids)
+    return [found[payment_id] for payment_id in payment_ids]
+
+
+async def _match_payments(match_ids: Sequence[UUID]) -> list[list[records.Payment]]:
+    found = await decisions.payments_of(match_ids)
+    return [found[match_id] for match_id in match_ids]
+
+
+async def _match_line_ids(match_ids: Sequence[UUID]) -> list[list[UUID]]:
+    found = await decisions.line_ids_of(match_ids)
+    return [found[match_id] for match_id in match_ids]
+
+
+async def _line_matches(line_ids: Sequence[UUID]) -> list[records.Match | None]:
+    found = await decisions.of_lines(line_ids)
+    return [found.get(line_id) for line_id in line_ids]
 
 
 async def _customers(ids: Sequence[UUID]) -> list[records.Customer | None]:

@@ -4,12 +4,15 @@ from enum import StrEnum
 
 import strawberry
 
+from dusangire.analytics.revenue import RevenueGroup
 from dusangire.breaker import BreakerState
 from dusangire.errors import ErrorCode
 from dusangire.fiscal import Label as FiscalLabel
 from dusangire.fiscalization.receipts import ReceiptStatus
 from dusangire.gateway import Environment, FailureCode
 from dusangire.health import HealthStatus
+from dusangire.importing.imports import ImportStatus
+from dusangire.importing.stored import LineStatus
 from dusangire.lifecycle import AttemptStatus, AttentionReason, PaymentStatus, TransactionKind
 from dusangire.notifying.notices import Notice
 from dusangire.notifying.notifications import NotificationStatus
@@ -17,7 +20,11 @@ from dusangire.outbox.endpoints import DeliveryStatus as WebhookDeliveryStatus
 from dusangire.permissions import Role, Scope
 from dusangire.plugins import Capability
 from dusangire.queries import PaymentOrder
-from dusangire.records import InvoiceKind, InvoiceStatus, RefundStatus
+from dusangire.reconciliation.discrepancies import DiscrepancyKind, DiscrepancyStatus
+from dusangire.reconciliation.discrepancies import Severity as DiscrepancySeverity
+from dusangire.records import InvoiceKind, InvoiceStatus, MatchStatus, RefundStatus, RunKind
+from dusangire.records import RunStatus as ReconciliationRunStatus
+from dusangire.statements import AccountKind, Direction, EntryKind, EntryStatus
 from dusangire.stored_methods import StoredMethodKind
 
 for words, name, description in (
@@ -61,7 +68,35 @@ for words, name, description in (
         ),
     ),
     (PaymentOrder, "PaymentOrder", None),
+    (RevenueGroup, "RevenueGroup", "What revenue is divided by. A week begins on Monday."),
     (RefundStatus, "RefundStatus", None),
+    (ReconciliationRunStatus, "ReconciliationRunStatus", None),
+    (
+        RunKind,
+        "ReconciliationKind",
+        "MANUAL: somebody asked for it, and somebody else approves it. IMPORT, NIGHTLY: by itself.",
+    ),
+    (MatchStatus, "MatchStatus", None),
+    (DiscrepancyKind, "DiscrepancyKind", None),
+    (DiscrepancyStatus, "DiscrepancyStatus", None),
+    (DiscrepancySeverity, "DiscrepancySeverity", None),
+    (ImportStatus, "ImportStatus", None),
+    (Direction, "Direction", None),
+    (LineStatus, "LineStatus", None),
+    (EntryKind, "StatementLineKind", "What a line is, as far as the file says."),
+    (
+        EntryStatus,
+        "StatementEntryStatus",
+        "BOOKED: it happened. PENDING: it may. INFO: nothing moved.",
+    ),
+    (
+        AccountKind,
+        "StatementAccountKind",
+        (
+            "BANK: an account at a bank. WALLET: the merchant's own wallet at an operator. "
+            "SETTLEMENT: a provider's report of what it will pay out."
+        ),
+    ),
     (InvoiceKind, "InvoiceKind", None),
     (InvoiceStatus, "InvoiceStatus", None),
     (
@@ -95,27 +130,28 @@ class ReconciliationStatus(StrEnum):
     DISCREPANCY = "DISCREPANCY"
 
 
-@strawberry.enum
-class ReconciliationRunStatus(StrEnum):
-    RUNNING = "RUNNING"
-    AWAITING_APPROVAL = "AWAITING_APPROVAL"
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-    FAILED = "FAILED"
-
-
 __all__ = [
+    "AccountKind",
     "AttemptStatus",
     "AttentionReason",
     "BreakerState",
     "Capability",
+    "Direction",
+    "DiscrepancyKind",
+    "DiscrepancySeverity",
+    "DiscrepancyStatus",
+    "EntryKind",
+    "EntryStatus",
     "Environment",
     "ErrorCode",
     "FailureCode",
     "FiscalLabel",
     "HealthStatus",
+    "ImportStatus",
     "InvoiceKind",
     "InvoiceStatus",
+    "LineStatus",
+    "MatchStatus",
     "Notice",
     "NotificationStatus",
     "PaymentOrder",
@@ -124,7 +160,9 @@ __all__ = [
     "ReconciliationRunStatus",
     "ReconciliationStatus",
     "RefundStatus",
+    "RevenueGroup",
     "Role",
+    "RunKind",
     "Scope",
     "TransactionKind",
     "WebhookDeliveryStatus",

@@ -270,8 +270,11 @@ def moment(text: str | None, *field: str) -> datetime | None:
 
 def day(text: str | None, *field: str) -> date | None:
     """A calendar day. Raises Invalid."""
-    if text is None:
-        return None
+    return required_day(text, *field) if text is not None else None
+
+
+def required_day(text: str, *field: str) -> date:
+    """A calendar day. Raises Invalid."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -11,7 +11,9 @@ from dusangire import payments as core
 from dusangire.errors import GatewayNotFound, Invalid
 from dusangire_schema import described
 from dusangire_schema.audit import CustomerMutations
+from dusangire_schema.books import BooksMutations
 from dusangire_schema.context import Info
+from dusangire_schema.discrepancies import DiscrepancyMutations
 from dusangire_schema.enums import Scope
 from dusangire_schema.errors import UserError, answering
 from dusangire_schema.fiscal import FiscalMutations
@@ -28,7 +30,9 @@ from dusangire_schema.invoices import InvoiceMutations
 from dusangire_schema.merchant import MerchantMutations
 from dusangire_schema.merchant_webhooks import WebhookMutations
 from dusangire_schema.people import PeopleMutations
+from dusangire_schema.reconciliation import ReconciliationMutations
 from dusangire_schema.refunds import RefundMutations
+from dusangire_schema.statements import StatementMutations
 from dusangire_schema.types import ApiKey, Gateway, Payment, StoredMethod
 
 # A provider that does not answer within this is reported as such, before the request's own end.
@@ -109,6 +113,9 @@ class ApiKeyPayload:
 
 @strawberry.type
 class Mutation(
+    DiscrepancyMutations,
+    ReconciliationMutations,
+    BooksMutations,
     CustomerMutations,
     PeopleMutations,
     RefundMutations,
@@ -116,6 +123,7 @@ class Mutation(
     WebhookMutations,
     InvoiceMutations,
     FiscalMutations,
+    StatementMutations,
 ):
     @strawberry.mutation
     @answering(CreatePaymentPayload.refused)

@@ -9,9 +9,12 @@ from dusangire import queries as core
 from dusangire.errors import Invalid
 from dusangire.permissions import Permission
 from dusangire_schema import described
+from dusangire_schema.analytics import AnalyticsQueries
 from dusangire_schema.audit import AuditQueries
+from dusangire_schema.books import BooksQueries
 from dusangire_schema.connections import PageInfo, page_info, page_size
 from dusangire_schema.context import Info
+from dusangire_schema.discrepancies import DiscrepancyQueries
 from dusangire_schema.enums import PaymentOrder
 from dusangire_schema.fiscal import FiscalQueries
 from dusangire_schema.inputs import PaymentFilter, id_of
@@ -20,7 +23,9 @@ from dusangire_schema.merchant import MerchantQueries
 from dusangire_schema.merchant_webhooks import WebhookQueries
 from dusangire_schema.notifications import NotificationQueries
 from dusangire_schema.people import PeopleQueries
+from dusangire_schema.reconciliation import ReconciliationQueries
 from dusangire_schema.refunds import RefundQueries
+from dusangire_schema.statements import StatementQueries
 from dusangire_schema.types import (
     ApiKey,
     Event,
@@ -51,7 +56,11 @@ class PaymentConnection:
 
 @strawberry.type
 class Query(
+    DiscrepancyQueries,
+    ReconciliationQueries,
+    AnalyticsQueries,
     AuditQueries,
+    BooksQueries,
     PeopleQueries,
     RefundQueries,
     MerchantQueries,
@@ -59,6 +68,7 @@ class Query(
     InvoiceQueries,
     FiscalQueries,
     NotificationQueries,
+    StatementQueries,
 ):
     @strawberry.field
     def viewer(self, info: Info) -> Viewer:

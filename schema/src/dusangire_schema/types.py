@@ -28,10 +28,12 @@ from dusangire.customers import sees_in_full, shown_email
 from dusangire.errors import Invalid, NotFound
 from dusangire.fiscalization import receipts
 from dusangire.gateways import Account
+from dusangire.importing import stored
 from dusangire.invoicing.documents import links
 from dusangire.languages import in_language
 from dusangire.permissions import Permission, Scope
 from dusangire.plugins import Plugin
+from dusangire.reconciliation import discrepancies
 from dusangire.stored_methods import StoredMethodKind
 from dusangire_schema import described
 from dusangire_schema.connections import PageInfo, page_info, page_size
@@ -41,12 +43,20 @@ from dusangire_schema.enums import (
     AttentionReason,
     BreakerState,
     Capability,
+    Direction,
+    DiscrepancyKind,
+    DiscrepancySeverity,
+    DiscrepancyStatus,
+    EntryKind,
+    EntryStatus,
     Environment,
     FailureCode,
     FiscalLabel,
     HealthStatus,
     InvoiceKind,
     InvoiceStatus,
+    LineStatus,
+    MatchStatus,
     Notice,
     NotificationStatus,
     PaymentStatus,
@@ -55,6 +65,7 @@ from dusangire_schema.enums import (
     ReconciliationStatus,
     RefundStatus,
     Role,
+    RunKind,
     TransactionKind,
 )
 from dusangire_schema.scalars import JSON, CurrencyCode, PhoneNumber
@@ -546,6 +557,15 @@ class Payment:
         return cast("list[Notification]", found)
 
     @described.field(
+        "What does not agree with the statements, oldest first. Not for payers' tokens."
+    )
+    async def discrepancies(self, info: Info) -> list["Discrepancy"]:
+        if not info.context.actor.may(Permission.READ_STATEMENTS):
+            return []
+        found = await info.context.loaders.payment_discrepancies.load(_payment(self).id)
+        return cast("list[Discrepancy]", found)
+
+    @described.field(
         "Why it is in this state, and what comes next. Of one payment, not of those in a list. "
         "For who may read payments."
     )
@@ -805,19 +825,152 @@ class Invoice:
 class PaymentReconciliation:
     id: strawberry.ID
     account: str
+    kind: RunKind
     from_: date = strawberry.field(name="from")
     to: date
     status: ReconciliationRunStatus
+    version: int
+    step: str | None = strawberry.field(description="What it does just now.")
     progress: float
     matched_count: int
     suggested_count: int
     unmatched_payments: int
     unmatched_lines: int
-    matched_total: Money
-    discrepancy_count: int
+    matched_total: Money = strawberry.field(
+        description="What the matched lines of the period moved, in and out added up."
+    )
+    discrepancy_count: int = strawberry.field(description="Of the account, open ones.")
+    digest: str = strawberry.field(
+        description="Of what is approved: give it to approveReconciliation."
+    )
+    error: str | None = strawberry.field(description="Why it failed.")
+    note: str | None = strawberry.field(description="Of whoever decided.")
     requested_by: Actor
     approved_by: Actor | None
+    decided_by: Actor | None = strawberry.field(description="Who approved or rejected it.")
+    decided_at: datetime | None
     created_at: datetime
+    finished_at: datetime | None
+
+
+@strawberry.type
+class StatementLine:
+    id: strawberry.ID
+    account: str
+    booking_date: date
+    value_date: date | None
+    occurred_at: datetime | None
+    direction: Direction
+    kind: EntryKind
+    entry_status: EntryStatus
+    amount: Money = strawberry.field(description="What the account's balance moved by.")
+    gross: Money | None = strawberry.field(description="What the payer paid, where it is said.")
+    fee: Money | None = strawberry.field(description="What the provider kept, where it is said.")
+    reference: str | None
+    transaction_id: str | None
+    settlement: str | None = strawberry.field(description="The payout it is a part of.")
+    counterparty: str | None
+    status: LineStatus
+    number: int = strawberry.field(description="Where it stands in its file.")
+    import_id: strawberry.ID
+
+    @strawberry.field
+    def narration(self, info: Info) -> str:
+        line = cast("stored.StatementLine", self)
+        return stored.shown_text(info.context.actor, line.narration)
+
+    @described.field("Its end only, for people.")
+    def counterparty_account(self, info: Info) -> str | None:
+        line = cast("stored.StatementLine", self)
+        return stored.shown_account(info.context.actor, line.counterparty_account)
+
+    @described.field("What it belongs to now, suggested or confirmed.")
+    async def match(self, info: Info) -> Annotated["Match", strawberry.lazy(__name__)] | None:
+        line = cast("stored.StatementLine", self)
+        found = await info.context.loaders.line_matches.load(line.id)
+        return cast("Match | None", found)
+
+
+@strawberry.type(description="Why these payments and lines belong together.")
+class Match:
+    id: strawberry.ID
+    status: MatchStatus
+    rule: str
+    confidence: int
+    explanation: list[str] = strawberry.field(description="What agreed and what did not, in words.")
+    fee: Money = strawberry.field(description="What the provider kept.")
+    difference: Money = strawberry.field(
+        description="What the lines bring more, or less, than the payments with the fee taken off."
+    )
+    waits_for_another: bool = strawberry.field(
+        description="Somebody said yes; the difference needs the yes of another person."
+    )
+    decided_by: Actor | None
+    decided_at: datetime | None
+    note: str | None
+    created_at: datetime
+
+    @described.field("None of a payout, which is many.")
+    async def payments(self, info: Info) -> list[Payment]:
+        found = await info.context.loaders.match_payments.load(_match(self).id)
+        return cast("list[Payment]", found)
+
+    @described.field("Of a match that was ended, those it had.")
+    async def lines(self, info: Info) -> list[StatementLine]:
+        loaders = info.context.loaders
+        found = await loaders.lines.load_many(await loaders.match_line_ids.load(_match(self).id))
+        return cast("list[StatementLine]", [line for line in found if line is not None])
+
+
+@strawberry.type(description="Something that does not agree, once however often it is found.")
+class Discrepancy:
+    id: strawberry.ID
+    account: str
+    kind: DiscrepancyKind
+    severity: DiscrepancySeverity
+    status: DiscrepancyStatus
+    item_id: strawberry.ID | None = strawberry.field(
+        description="Of our records: for matchLines(itemIds)."
+    )
+    expected: Money | None = strawberry.field(description="What our records say.")
+    actual: Money | None = strawberry.field(description="What the statement says.")
+    message: str = strawberry.field(description="What happened, and what to do next.")
+    candidates: JSON = strawberry.field(description="Of an ambiguous one: what it may be.")
+    since: date = strawberry.field(description="The day of the money.")
+    assigned_to: Actor | None
+    resolution: str | None
+    resolved_by: Actor | None
+    resolved_at: datetime | None
+    asked_by: Actor | None = strawberry.field(
+        description="Who wants to write it off, while another person has to agree."
+    )
+    created_at: datetime
+
+    @strawberry.field
+    async def payment(self, info: Info) -> Payment | None:
+        payment_id = _discrepancy(self).payment_id
+        if payment_id is None or not info.context.actor.may_see(payment_id):
+            return None
+        return cast("Payment", await info.context.loaders.payments.load(payment_id))
+
+    @strawberry.field
+    async def line(self, info: Info) -> StatementLine | None:
+        line_id = _discrepancy(self).line_id
+        if line_id is None:
+            return None
+        return cast("StatementLine | None", await info.context.loaders.lines.load(line_id))
+
+    @described.field("Days since the money moved, until it was closed.")
+    def age_days(self, info: Info) -> int:
+        return _discrepancy(self).age_days(info.context.core.clock())
+
+
+def _discrepancy(shown: Discrepancy) -> discrepancies.Discrepancy:
+    return cast("discrepancies.Discrepancy", shown)
+
+
+def _match(shown: Match) -> records.Match:
+    return cast("records.Match", shown)
 
 
 # ── live ─────────────────────────────────────────────────────────────────────────────────────────
@@ -851,6 +1004,9 @@ class Event:
     def invoice(self) -> Invoice | None:
         return cast("Invoice | None", cast("tail.EventRecord", self).invoice)
 
-    @strawberry.field
-    def reconciliation(self) -> PaymentReconciliation | None:
-        return None
+    @described.field("As the event told it; none for who may not read statements.")
+    def reconciliation(self, info: Info) -> PaymentReconciliation | None:
+        if not info.context.actor.may(Permission.READ_STATEMENTS):
+            return None
+        run = cast("tail.EventRecord", self).reconciliation
+        return cast("PaymentReconciliation | None", run)

@@ -19,7 +19,9 @@ from dusangire_server.login import Login
 from dusangire_server.metrics import Metrics
 from dusangire_server.papers import Papers
 from dusangire_server.returns import Returns
+from dusangire_server.sheets import Sheets
 from dusangire_server.status import Status, health
+from dusangire_server.uploads import Uploads
 from dusangire_server.webhooks import Webhooks
 from dusangire_server.websocket import GraphQLOverWebSocket
 
@@ -71,6 +73,7 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
     return [
         Route("/graphql", GraphQLOverHTTP(graphql, doors)),
         WebSocketRoute("/graphql", GraphQLOverWebSocket(graphql, doors, _origins(core))),
+        Route("/uploads", Uploads(graphql, doors)),
         *Login(core, doors, graphql.limits).routes,
         Route(
             "/webhooks/{gateway}/{token}",
@@ -83,6 +86,7 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
             methods=["GET", "POST"],
         ),
         *Papers(core, graphql.limits).routes,
+        *Sheets(core, doors).routes,
         Route("/health", health),
         Route("/ready", status.ready),
         Route("/metrics", status.metrics),

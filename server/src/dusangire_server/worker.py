@@ -13,17 +13,21 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from dusangire import attempts, followers, health, inbox, payments, probing, refund_work, sequencer
+from dusangire.analytics import rollups
 from dusangire.attempts import Work
 from dusangire.audit import sealing
+from dusangire.books import items, self_check
 from dusangire.core import Core
 from dusangire.database import spawn
 from dusangire.errors import Retryable
 from dusangire.fiscalization import receipts, signing
 from dusangire.followers import Follower
 from dusangire.gateways import Account
+from dusangire.importing import imports, uploads
 from dusangire.invoicing import invoices
 from dusangire.notifying import notifications
 from dusangire.outbox import deliveries as outbox
+from dusangire.reconciliation import runs
 from dusangire.refund_work import RefundWork
 
 log = structlog.get_logger(__name__)
@@ -34,6 +38,11 @@ EXPIRY_POLL = 5.0
 # How often it is looked at whose turn it is to measure: a probe of one small table.
 HEALTH_POLL = 2.0
 FOLLOW_POLL = 0.25
+# A figure of a dashboard may be a moment old.
+ROLLUP_POLL = 1.0
+# What a statement has to confirm is asked for seconds later at the earliest.
+BOOKS_POLL = 2.0
+BOOKS_CHECK_POLL = 600.0
 # What is old can wait, and there is little of it at a time.
 FORGET_POLL = 60.0
 
@@ -57,10 +66,17 @@ async def run(core: Core, url: str, *, concurrency: int = 64) -> None:
         tasks.create_task(_every(core, POLL, _Refunds(core, min(concurrency, 16)).start_due))
         tasks.create_task(_every(core, EXPIRY_POLL, lambda: payments.expire_due(core)))
         tasks.create_task(_every(core, FOLLOW_POLL, lambda: followers.follow(core, FOLLOWERS)))
+        tasks.create_task(_calmly(core, ROLLUP_POLL, lambda: rollups.keep(core)))
+        tasks.create_task(_calmly(core, BOOKS_POLL, lambda: items.collect(core)))
+        tasks.create_task(_calmly(core, BOOKS_CHECK_POLL, lambda: self_check.check_nightly(core)))
         tasks.create_task(_every(core, POLL, lambda: signing.sign_due(core)))
         tasks.create_task(_every(core, POLL, lambda: notifications.send_due(core)))
         tasks.create_task(outbox.run(core))
+        tasks.create_task(_every(core, POLL, lambda: runs.work_due(core)))
+        tasks.create_task(_calmly(core, EXPIRY_POLL, lambda: runs.begin_due(core)))
         tasks.create_task(_calmly(core, FORGET_POLL, lambda: outbox.forget(core)))
+        tasks.create_task(_every(core, POLL, lambda: imports.work_due(core)))
+        tasks.create_task(_calmly(core, FORGET_POLL, lambda: uploads.forget(core)))
         tasks.create_task(_calmly(core, POLL, lambda: probing.probe_due(core)))
         tasks.create_task(_calmly(core, HEALTH_POLL, lambda: health.measure(core)))
 

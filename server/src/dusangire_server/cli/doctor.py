@@ -12,6 +12,7 @@ import typer
 from dusangire import codes, health
 from dusangire.access import OPERATOR, list_api_keys
 from dusangire.audit.sealing import WAITING
+from dusangire.books import self_check
 from dusangire.breaker import BreakerState
 from dusangire.codes import UnmappedCode
 from dusangire.core import Core, open_core
@@ -119,6 +120,7 @@ async def _with_database(settings: Settings, url: str) -> AsyncIterator[Finding]
         yield await _numbers()
         yield await _worker()
         yield await _audit(settings)
+        yield await _books()
         for name, error in core.plugins.broken.items():
             fix = f"dusangire plugins check {name}, or uninstall it"
             yield Finding("plugin", Verdict.FAIL, f"{name} cannot be loaded: {error}", fix)
@@ -190,6 +192,19 @@ async def _merchant() -> Finding:
         text = f"Invoices do not show the merchant's {' and '.join(missing)}.".replace("tin", "TIN")
         return Finding("merchant", Verdict.WARN, text, fix)
     return Finding("merchant", Verdict.OK, f"Invoices are from {found.name}, TIN {found.tin}.")
+
+
+async def _books() -> Finding:
+    """What the newest self-check found."""
+    found = await self_check.last(OPERATOR)
+    if found is None:
+        return Finding("books", Verdict.OK, "Nobody has checked them yet: a worker does at night.")
+    when = f"{found.checked_at:%Y-%m-%d %H:%M} UTC"
+    if found.sound:
+        return Finding("books", Verdict.OK, f"They agreed at {when}: {found.entries} entries.")
+    first = found.breaks[0]
+    told = f"They did not agree at {when}: {first.account} {first.currency}, {first.message}"
+    return Finding("books", Verdict.FAIL, told, "dusangire books check")
 
 
 async def _worker() -> Finding:

@@ -1,0 +1,1 @@
+"""Statements against our own records: what belongs together, and what does not agree."""

@@ -1,0 +1,1 @@
+"""Ways to find what belongs together, each surer than the next."""
