@@ -829,6 +829,7 @@ _ON_PAPER = "whom an invoice was made out to stays as it was on the day of issue
 NUMBERS_BELONG = {
     "customer.phone": "who the customer is",
     "payment_attempt.phone": "who is asked to pay, and asked about until it is settled",
+    "clearing_item.payer_account": "a statement names the payer by it",
     "payment.next_action": "the payer is shown on which phone to approve",
     "event.data": "the payment as it was then, with what the payer was shown",
     "gateway_webhook.body": _AS_IT_CAME,
@@ -839,6 +840,7 @@ WORDS_STAY = {
     "payment.description": _WORDS,
     "payment.order_reference": _WORDS,
     "payment.metadata": _WORDS,
+    "item_ref.value": "a statement may quote the order",
     "payment.search": "people look for a payment by these words",
     "event.data": "the payment as it was then",
     "invoice_line.description": "what was sold, as it stands on the invoice",

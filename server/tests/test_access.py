@@ -39,6 +39,8 @@ Query.apiKeys                no      no      no      no      no      no      ok 
 Query.events                 no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_PAYMENTS
 Query.auditLog               no      no      no      no      no      no      ok      no     no       ok       ok    ok      READ_AUDIT
 Query.staff                  no      no      no      no      no      no      no      no     no       no       ok    ok      READ_STAFF
+Query.revenue                no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_ANALYTICS
+Query.gatewayPerformance     no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_ANALYTICS
 Query.merchant               no      no      ok      ok      no      no      ok      ok     ok       ok       ok    ok      READ_MERCHANT
 Mutation.createPayment       no      no      no      ok      no      no      ok      no     ok       ok       ok    ok      WRITE_PAYMENTS
 Mutation.attemptPayment      ok      none    none    ok      none    none    ok      none   ok       ok       ok    ok      WRITE_PAYMENTS
@@ -83,6 +85,41 @@ Query.notifications          no      no      ok      no      no      no      ok 
 Query.fiscalReceipts         no      no      ok      no      no      no      ok      ok     ok       ok       ok    ok      READ_INVOICES
 Mutation.retryFiscalReceipt  no      no      no      no      no      no      no      no     none     none     none  none    RETRY_FISCAL_RECEIPTS
 Mutation.completeFiscalReceipt no    no      no      no      no      no      no      no     no       none     none  confirm SETTLE_FISCAL_RECEIPTS
+Query.books                  no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_BOOKS
+Query.ledgerEntries          no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_BOOKS
+Query.booksCheck             no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_BOOKS
+Query.periods                no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_BOOKS
+Mutation.closePeriod         no      no      no      no      no      no      no      no     no       none     none  confirm CLOSE_PERIODS
+Mutation.reopenPeriod        no      no      no      no      no      no      no      no     no       none     none  confirm CLOSE_PERIODS
+Mutation.confirmPeriod       no      no      no      no      no      no      no      no     no       none     none  confirm CLOSE_PERIODS
+Query.statementImport        no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.statementImports       no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.statementLines         no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.statementAccounts      no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.statementProfiles      no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Mutation.importStatement     no      no      no      no      no      none    none    no     none     none     none  none    IMPORT_STATEMENTS
+Mutation.previewStatement    no      no      no      no      no      none    none    no     none     none     none  none    IMPORT_STATEMENTS
+Mutation.releaseImport       no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
+Mutation.saveStatementAccount no     no      no      no      no      no      ok      no     no       no       ok    ok      CONFIGURE_STATEMENTS
+Mutation.saveStatementProfile no     no      no      no      no      no      none    no     no       no       none  none    CONFIGURE_STATEMENTS
+Query.reconciliations        no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.matches                no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.reconciliation         no      no      no      no      no      none    none    none   none     none     none  none    READ_STATEMENTS
+Query.match                  no      no      no      no      no      none    none    none   none     none     none  none    READ_STATEMENTS
+Mutation.reconcile           no      no      no      no      no      none    none    no     none     none     none  none    RECONCILE
+Mutation.approveReconciliation no      no      no      no      no      no      no      no     no       none     none  confirm APPROVE_RECONCILIATIONS
+Mutation.rejectReconciliation no      no      no      no      no      no      no      no     no       none     none  confirm APPROVE_RECONCILIATIONS
+Mutation.confirmMatch        no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
+Mutation.rejectMatch         no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
+Mutation.matchLines          no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
+Mutation.unmatch             no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
+Query.discrepancy            no      no      no      no      no      none    none    none   none     none     none  none    READ_STATEMENTS
+Query.discrepancies          no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.suspense               no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Query.reconciliationMeasures no      no      no      no      no      ok      ok      ok     ok       ok       ok    ok      READ_STATEMENTS
+Mutation.resolveDiscrepancy  no      no      no      no      no      no      no      no     none     none     none  none    RESOLVE_DISCREPANCIES
+Mutation.assignDiscrepancy   no      no      no      no      no      no      no      no     none     none     none  none    RESOLVE_DISCREPANCIES
+Mutation.attachLine          no      no      no      no      no      no      no      no     none     none     none  none    DECIDE_MATCHES
 """  # noqa: E501
 TABLE = {
     row.split()[0]: dict(zip(CALLERS, row.split()[1:-1], strict=True))
@@ -111,6 +148,20 @@ DOCUMENTS = {
     'signedAt: "2026-11-23T10:15:31+02:00" evidence: "seen" }) { userErrors { code } } }',
     "Query.events": "{ events { cursor } }",
     "Query.auditLog": "{ auditLog { edges { cursor } } }",
+    "Query.revenue": """{ revenue(from: "2026-01-01", to: "2026-12-31", currency: "RWF",
+        groupBy: [GATEWAY, MONTH]) { gateway periodStart count amount { amount } } }""",
+    "Query.gatewayPerformance": """{ gatewayPerformance(from: "2026-01-01", to: "2026-12-31") {
+        gateway attempts successRate } }""",
+    "Query.books": "{ books { account balance { amount } openItems difference { amount } } }",
+    "Query.ledgerEntries": "{ ledgerEntries { edges { cursor node { debit credit } } } }",
+    "Query.booksCheck": "{ booksCheck(now: true) { sound entries breaks { rule } } }",
+    "Query.periods": "{ periods { account kind status } }",
+    "Mutation.closePeriod": 'mutation { closePeriod(account: "nobodys", until: "2026-01-31") '
+    "{ period { id } userErrors { code } } }",
+    "Mutation.reopenPeriod": 'mutation { reopenPeriod(account: "nobodys") '
+    "{ period { id } userErrors { code } } }",
+    "Mutation.confirmPeriod": 'mutation { confirmPeriod(id: "%(id)s") '
+    "{ period { id } userErrors { code } } }",
     "Query.merchant": "{ merchant { name } }",
     "Mutation.saveMerchant": 'mutation { saveMerchant(input: { name: "Shop" }) '
     "{ merchant { name } userErrors { code } } }",
@@ -173,6 +224,47 @@ DOCUMENTS = {
     "Mutation.redeliver": 'mutation { redeliver(deliveryId: "%(id)s") { userErrors { code } } }',
     "Mutation.redeliverFailed": 'mutation { redeliverFailed(endpointId: "%(id)s" '
     'since: "2026-01-01T00:00:00Z") { userErrors { code } } }',
+    "Query.statementImport": '{ statementImport(id: "%(id)s") { id } }',
+    "Query.statementImports": "{ statementImports { id } }",
+    "Query.statementLines": "{ statementLines { edges { cursor } } }",
+    "Query.statementAccounts": "{ statementAccounts { code } }",
+    "Query.statementProfiles": "{ statementProfiles { code } }",
+    "Mutation.importStatement": 'mutation { importStatement(input: { uploadId: "%(id)s" '
+    'account: "fake" }) { userErrors { code } } }',
+    "Mutation.previewStatement": 'mutation { previewStatement(uploadId: "%(id)s" '
+    'account: "fake") { userErrors { code } } }',
+    "Mutation.releaseImport": 'mutation { releaseImport(id: "%(id)s" note: "seen") '
+    "{ userErrors { code } } }",
+    "Mutation.saveStatementAccount": 'mutation { saveStatementAccount(input: { code: "%(key)s" '
+    'name: "Bank" kind: BANK }) { userErrors { code } } }',
+    "Mutation.saveStatementProfile": 'mutation { saveStatementProfile(account: "nobodys" '
+    'code: "mine" name: "Mine" mapping: {}) { userErrors { code } } }',
+    "Query.reconciliations": "{ reconciliations { edges { cursor } } }",
+    "Query.matches": "{ matches { edges { cursor } } }",
+    "Query.reconciliation": '{ reconciliation(id: "%(id)s") { id } }',
+    "Query.match": '{ match(id: "%(id)s") { id } }',
+    "Mutation.reconcile": 'mutation { reconcile(input: { account: "nobodys" from: "2026-11-01" '
+    'to: "2026-11-02" }) { userErrors { code } } }',
+    "Mutation.approveReconciliation": 'mutation { approveReconciliation(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.rejectReconciliation": 'mutation { rejectReconciliation(id: "%(id)s" note: "no") '
+    "{ userErrors { code } } }",
+    "Mutation.confirmMatch": 'mutation { confirmMatch(id: "%(id)s") { userErrors { code } } }',
+    "Mutation.rejectMatch": 'mutation { rejectMatch(id: "%(id)s") { userErrors { code } } }',
+    "Mutation.matchLines": 'mutation { matchLines(input: { lineIds: ["%(id)s"] paymentIds: '
+    '["%(id)s"] note: "seen" }) { userErrors { code } } }',
+    "Mutation.unmatch": 'mutation { unmatch(id: "%(id)s" note: "no") { userErrors { code } } }',
+    "Query.discrepancy": '{ discrepancy(id: "%(id)s") { id } }',
+    "Query.discrepancies": "{ discrepancies { edges { cursor } } }",
+    "Query.suspense": '{ suspense(account: "fake") { count } }',
+    "Query.reconciliationMeasures": '{ reconciliationMeasures(account: "fake" '
+    'from: "2026-11-01" to: "2026-11-30") { lines straightThroughRate rules { rule } } }',
+    "Mutation.resolveDiscrepancy": "mutation { resolveDiscrepancy(input: { discrepancyId: "
+    '"%(id)s" status: RESOLVED note: "seen" }) { userErrors { code } } }',
+    "Mutation.assignDiscrepancy": 'mutation { assignDiscrepancy(id: "%(id)s") '
+    "{ userErrors { code } } }",
+    "Mutation.attachLine": 'mutation { attachLine(lineId: "%(id)s" paymentId: "%(id)s" '
+    'note: "seen") { userErrors { code } } }',
     "Query.invoice": '{ invoice(id: "%(id)s") { id } }',
     "Query.invoices": "{ invoices { edges { cursor } } }",
     "Mutation.createInvoice": 'mutation { createInvoice(input: { idempotencyKey: "%(key)s" '
@@ -226,7 +318,15 @@ def _codes(answer: dict[str, Any]) -> set[str]:
 
 
 # Questions for one thing, which is null when it is not there or not for the caller.
-BY_ID = ("payment", "refund", "invoice", "webhookDelivery")
+BY_ID = (
+    "payment",
+    "refund",
+    "invoice",
+    "webhookDelivery",
+    "discrepancy",
+    "match",
+    "reconciliation",
+)
 
 
 def _outcome(answer: dict[str, Any]) -> str:

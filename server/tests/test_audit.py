@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
-from server.tests.test_cli import Terminal
+from server.tests.terminal import Terminal
 
 from dusangire.audit import sealing
 from dusangire.database import fetch
@@ -70,6 +70,24 @@ ELSEWHERE = {
     "redeliver": "with the tests of merchant webhooks: needs a delivery that was given up",
     "redeliverFailed": "with the tests of merchant webhooks: needs a delivery that was given up",
     "completeFiscalReceipt": "with the tests of receipts: needs a device",
+    "closePeriod": "core/tests/test_books.py: needs a statement account, and another person",
+    "reopenPeriod": "core/tests/test_books.py: needs a period that is closed",
+    "confirmPeriod": "core/tests/test_books.py: needs what another person asked for",
+    "importStatement": "core/tests/test_importing.py: needs a file",
+    "releaseImport": "core/tests/test_importing.py: needs an import that waits for a person",
+    "saveStatementAccount": "core/tests/test_importing.py",
+    "saveStatementProfile": "core/tests/test_importing.py",
+    "previewStatement": "looks, and changes nothing",
+    "reconcile": "core/tests/test_runs.py: needs a statement account",
+    "approveReconciliation": "core/tests/test_runs.py: needs a run that waits",
+    "rejectReconciliation": "core/tests/test_runs.py: needs a run that waits",
+    "confirmMatch": "core/tests/test_decisions.py: needs a suggestion",
+    "rejectMatch": "core/tests/test_decisions.py: needs a suggestion",
+    "matchLines": "core/tests/test_decisions.py: needs lines of a statement",
+    "unmatch": "core/tests/test_decisions.py: needs a match",
+    "resolveDiscrepancy": "core/tests/test_discrepancies.py: needs something that does not agree",
+    "assignDiscrepancy": "core/tests/test_discrepancies.py: needs something that does not agree",
+    "attachLine": "core/tests/test_discrepancies.py: needs a line of a statement",
     "retryFiscalReceipt": "with the tests of receipts: needs a device",
 }
 

@@ -24,6 +24,7 @@ DusangireError
 │   ├── RefundNotSupported      REFUND_NOT_SUPPORTED
 │   ├── SelfApproval            SELF_APPROVAL
 │   ├── StaleApproval           STALE_APPROVAL
+│   ├── UnknownFormat           UNKNOWN_FORMAT
 │   └── Retryable               RETRYABLE: it may or may not have happened, the same key tells
 ├── Unauthenticated             no token, or none that we know
 │   └── SignInRefused           a person who is not let in
@@ -221,6 +222,12 @@ class StaleApproval(CallerError):
     """This is not the request that you saw. Read it again, then decide."""
 
     code = ErrorCode.STALE_APPROVAL
+
+
+class UnknownFormat(CallerError):
+    """There is no such format of statements."""
+
+    code = ErrorCode.UNKNOWN_FORMAT
 
 
 class Retryable(CallerError):

@@ -1,5 +1,6 @@
 """What is read: immutable values made from rows, and from the copies that events carry."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -266,6 +267,177 @@ class RefundRequest:
             created_at=row["created_at"],
             updated_at=row["updated_at"],
             completed_at=row["completed_at"],
+        )
+
+
+class RunStatus(StrEnum):
+    RUNNING = "RUNNING"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+class RunKind(StrEnum):
+    """Who began a run: a person or key, an import, or the night."""
+
+    MANUAL = "MANUAL"
+    IMPORT = "IMPORT"
+    NIGHTLY = "NIGHTLY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """A run over one account, as one version of it was.
+
+    progress: 0 to 1. step: what it does, in a word.
+    matched_total: what the matched lines of the period moved, in and out added up.
+    criticals: open discrepancies of the account that nobody should say yes over without a word.
+    digest: of what is approved: the period and its counts.
+    """
+
+    id: UUID
+    account_id: UUID
+    account: str
+    kind: RunKind
+    from_: date
+    to: date
+    version: int
+    status: RunStatus
+    step: str | None
+    progress: float
+    matched_count: int
+    suggested_count: int
+    unmatched_payments: int
+    unmatched_lines: int
+    matched_total: Money
+    discrepancy_count: int
+    criticals: int
+    digest: str
+    error: str | None
+    note: str | None
+    requested_by: Who
+    requested_by_id: UUID | None
+    decided_by: Who | None
+    decided_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def approved_by(self) -> Who | None:
+        return self.decided_by if self.status is RunStatus.APPROVED else None
+
+    @classmethod
+    def of(cls, row: Row) -> "Reconciliation":
+        """From a row of `reconciliation`, with `account_code` and `account_currency`."""
+        return cls._of({**row, "counts": json_of(row["counts"])})
+
+    @classmethod
+    def of_snapshot(cls, data: Mapping[str, Any]) -> "Reconciliation":
+        """From an event: the row as it was when the event was written."""
+        moments, days = ("decided_at", "created_at", "finished_at"), ("from_date", "to_date")
+        ids = ("id", "account_id", "requested_by_id")
+        return cls._of(
+            {
+                **data,
+                **{name: moment_of(data[name]) for name in moments},
+                **{name: date.fromisoformat(data[name]) for name in days},
+                **{name: UUID(data[name]) if data[name] else None for name in ids},
+            }
+        )
+
+    @classmethod
+    def _of(cls, row: Mapping[str, Any]) -> "Reconciliation":
+        counts, decided = row["counts"], row["decided_by_kind"]
+        return cls(
+            id=row["id"],
+            account_id=row["account_id"],
+            account=row["account_code"],
+            kind=RunKind(row["kind"]),
+            from_=row["from_date"],
+            to=row["to_date"],
+            version=row["version"],
+            status=RunStatus(row["status"]),
+            step=row["step"],
+            progress=float(row["progress"]),
+            matched_count=counts.get("matched", 0),
+            suggested_count=counts.get("suggested", 0),
+            unmatched_payments=counts.get("unmatched_payments", 0),
+            unmatched_lines=counts.get("unmatched_lines", 0),
+            matched_total=Money(counts.get("matched_total", 0), row["account_currency"]),
+            discrepancy_count=counts.get("discrepancies", 0),
+            criticals=counts.get("criticals", 0),
+            digest=_run_digest(row),
+            error=row["error"],
+            note=row["note"],
+            requested_by=Who(row["requested_by_kind"], row["requested_by_name"]),
+            requested_by_id=row["requested_by_id"],
+            decided_by=Who(decided, row["decided_by_name"]) if decided else None,
+            decided_at=row["decided_at"],
+            created_at=row["created_at"],
+            finished_at=row["finished_at"],
+        )
+
+
+def _run_digest(row: Mapping[str, Any]) -> str:
+    what = [str(row["id"]), str(row["from_date"]), str(row["to_date"]), row["counts"]]
+    return hashlib.sha256(orjson.dumps(what, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class MatchStatus(StrEnum):
+    """UNMATCHED: it was confirmed, and a person took it back."""
+
+    SUGGESTED = "SUGGESTED"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+    UNMATCHED = "UNMATCHED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Lines of a statement and money of ours that belong together.
+
+    explanation: what agreed and what did not, in words.
+    difference: what the lines bring more (or less) than the items, the fee taken off.
+    decided_by: of a suggestion, who said yes first, and that it needs another person.
+    """
+
+    id: UUID
+    account_id: UUID
+    status: MatchStatus
+    rule: str
+    confidence: int
+    explanation: tuple[str, ...]
+    fee: Money
+    difference: Money
+    decided_by: Who | None
+    decided_by_id: UUID | None
+    decided_at: datetime | None
+    note: str | None
+    created_at: datetime
+
+    @property
+    def waits_for_another(self) -> bool:
+        return self.status is MatchStatus.SUGGESTED and self.decided_by is not None
+
+    @classmethod
+    def of(cls, row: Row) -> "Match":
+        """From a row of `recon_match`."""
+        kind, currency = row["decided_by_kind"], row["currency"]
+        return cls(
+            id=row["id"],
+            account_id=row["account_id"],
+            status=MatchStatus(row["status"]),
+            rule=row["rule"],
+            confidence=row["confidence"],
+            explanation=tuple(map(str, json_of(row["explanation"]))),
+            fee=Money(row["fee"], currency),
+            difference=Money(row["difference"], currency),
+            decided_by=Who(kind, row["decided_by_name"]) if kind else None,
+            decided_by_id=row["decided_by_id"],
+            decided_at=row["decided_at"],
+            note=row["note"],
+            created_at=row["created_at"],
         )
 
 

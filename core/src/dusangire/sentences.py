@@ -63,6 +63,7 @@ ACTIONS: Mapping[str, Words] = MappingProxyType(
         "payment.refunded": lambda d: "Everything was given back.",
         "payment.partially_refunded": lambda d: "A part was given back.",
         "payment.updated": lambda d: f"Something about the payment changed{_outcome(d)}.",
+        "payment.reconciled": lambda d: "It was looked for on the statements.",
         "refund.requested": lambda d: f"The {_refund(d)} was asked for{_because(d, 'reason')}.",
         "refund.approved": lambda d: f"The {_refund(d)} was approved.",
         "refund.approvals_voided": lambda d: (
@@ -165,6 +166,7 @@ EXCHANGES: Mapping[str, Words] = MappingProxyType(
         TransactionKind.CANCEL: lambda d: (
             f"{d['gateway']} was asked to withdraw the request: {_answer(d)}."
         ),
+        TransactionKind.STATEMENT: lambda d: f"A statement told how it stands: {_answer(d)}.",
         TransactionKind.MANUAL: lambda d: f"A person told how it stands: {_answer(d)}.",
     }
 )
@@ -273,6 +275,14 @@ NOTIFICATIONS: Mapping[str, Words] = MappingProxyType(
     }
 )
 
+RECONCILIATIONS: Mapping[str, Words] = MappingProxyType(
+    {
+        "MATCHED": "All of its money was found on a statement.",
+        "DISCREPANCY": "It does not agree with a statement: a person must look at it.",
+        "NOT_RECONCILED": "Its money is not, or not any more, found on a statement.",
+    }
+)
+
 MOMENTS: Mapping[str, Mapping[str, Words]] = MappingProxyType(
     {
         "action": ACTIONS,
@@ -283,6 +293,7 @@ MOMENTS: Mapping[str, Mapping[str, Words]] = MappingProxyType(
         "receipt": RECEIPTS,
         "delivery": DELIVERIES,
         "notification": NOTIFICATIONS,
+        "reconciliation": RECONCILIATIONS,
     }
 )
 

@@ -19,7 +19,7 @@ from dusangire.cursors import position_cursor
 from dusangire.database import LOST, Row, fetch
 from dusangire.errors import Retryable, Unauthenticated
 from dusangire.health import Health
-from dusangire.records import Invoice, Payment, RefundRequest, json_of
+from dusangire.records import Invoice, Payment, Reconciliation, RefundRequest, json_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,7 @@ class EventRecord:
     payment: Payment | None
     refund: RefundRequest | None = None
     invoice: Invoice | None = None
+    reconciliation: Reconciliation | None = None
     gateway_id: UUID | None = None
     health: Health | None = None
 
@@ -65,6 +66,7 @@ class EventRecord:
         data, told = json_of(row["data"]), row["type"] == HEALTH
         # A refund's event carries its payment too, whose numbers it changed.
         refund, invoice = data.get("refund"), data.get("invoice")
+        run = None if row["payment_id"] else data.get("reconciliation")
         payment = data["payment"] if refund else data if row["payment_id"] else None
         return cls(
             position=row["position"],
@@ -74,6 +76,7 @@ class EventRecord:
             payment=Payment.of_snapshot(payment) if payment else None,
             refund=RefundRequest.of_snapshot(refund) if refund else None,
             invoice=Invoice.of_snapshot(invoice) if invoice else None,
+            reconciliation=Reconciliation.of_snapshot(run) if run else None,
             gateway_id=UUID(data["gateway_id"]) if told else None,
             health=Health.of_snapshot(data["health"]) if told else None,
         )

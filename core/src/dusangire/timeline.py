@@ -29,7 +29,7 @@ class Moment:
     """Something that happened.
 
     source: action (of somebody), attempt, exchange (with a gateway), webhook (of a gateway),
-        approval, receipt, delivery (to the merchant), notification.
+        approval, receipt, delivery (to the merchant), notification, reconciliation.
     what: a sentence. details: what is known beside it; no secret, and numbers in part.
     """
 
@@ -149,6 +149,11 @@ a AS (
         jsonb_build_object('notice', notice, 'channel', channel, 'to', shown_to, 'tries', tries,
             'cause', cause, 'next_try_at', next_try_at)
     FROM notification WHERE payment_id = $1 AND $5::boolean
+    UNION ALL
+    -- A run matches thousands at once: what it did to one of them is in its event.
+    SELECT occurred_at, 7, lpad(id::text, 20, '0'), 'reconciliation',
+        data ->> 'reconciliation_status', NULL, NULL, '{{}}'
+    FROM event WHERE payment_id = $1 AND type = 'payment.reconciled'
 ), listed AS (
     SELECT * FROM moment ORDER BY at DESC, place DESC, tie DESC LIMIT {MOST}
 )

@@ -12,16 +12,17 @@ import orjson
 from dusangire.lifecycle import Failure, PaymentStatus
 from dusangire.masking import mask_json, mask_text
 from dusangire.money import Money
-from dusangire.records import Invoice, Payment, RefundRequest
+from dusangire.records import Invoice, Payment, Reconciliation, RefundRequest
 from dusangire.tail import EventRecord
 
 TEST = "webhook.test"
-FAMILIES = ("payment.", "refund.", "invoice.")
+FAMILIES = ("payment.", "refund.", "invoice.", "reconciliation.")
 # What an endpoint may ask for by name.
 TYPES = frozenset(
     {
         *(f"payment.{status.lower()}" for status in PaymentStatus),
         "payment.updated",
+        "payment.reconciled",
         "refund.requested",
         "refund.approved",
         "refund.rejected",
@@ -34,6 +35,10 @@ TYPES = frozenset(
         "invoice.issued",
         "invoice.paid",
         "invoice.voided",
+        "reconciliation.awaiting_approval",
+        "reconciliation.approved",
+        "reconciliation.rejected",
+        "reconciliation.failed",
     }
 )
 WILDCARDS = frozenset({"*", *(f"{family}*" for family in FAMILIES)})
@@ -53,6 +58,9 @@ def body_of(event: EventRecord) -> str | None:
         data["refund"] = _refund(event.refund)
     if event.invoice is not None:
         data["invoice"] = _invoice(event.invoice)
+    # How far a run is goes to who watches it; a machine is told what it came to.
+    if event.reconciliation is not None and event.type in TYPES:
+        data["reconciliation"] = _reconciliation(event.reconciliation)
     return body(event.type, event.occurred_at, data) if data else None
 
 
@@ -75,6 +83,7 @@ def _payment(payment: Payment) -> dict[str, Any]:
         "gatewayId": str(payment.gateway_id) if payment.gateway_id else None,
         "failure": _failure(payment.failure),
         "needsAttention": list(payment.needs_attention),
+        "reconciliationStatus": payment.reconciliation_status,
         "metadata": mask_json(payment.metadata),
         "createdAt": _moment(payment.created_at),
         "updatedAt": _moment(payment.updated_at),
@@ -115,6 +124,26 @@ def _invoice(invoice: Invoice) -> dict[str, Any]:
         "issuedAt": _moment(invoice.issued_at),
         "paidAt": _moment(invoice.paid_at),
         "createdAt": _moment(invoice.created_at),
+    }
+
+
+def _reconciliation(run: Reconciliation) -> dict[str, Any]:
+    return {
+        "id": str(run.id),
+        "account": run.account,
+        "kind": run.kind,
+        "status": run.status,
+        "version": run.version,
+        "from": run.from_.isoformat(),
+        "to": run.to.isoformat(),
+        "matchedCount": run.matched_count,
+        "suggestedCount": run.suggested_count,
+        "unmatchedPayments": run.unmatched_payments,
+        "unmatchedLines": run.unmatched_lines,
+        "matchedTotal": _money(run.matched_total),
+        "discrepancyCount": run.discrepancy_count,
+        "createdAt": _moment(run.created_at),
+        "finishedAt": _moment(run.finished_at),
     }
 
 
