@@ -19,7 +19,7 @@ from dusangire.testing.database import fresh_database
 
 # Each example takes a database, an import and a run: few of them, and the same ones each time.
 few = settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,

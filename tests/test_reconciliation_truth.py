@@ -38,7 +38,7 @@ async def test_a_month_is_matched_truly_and_each_fault_is_in_its_class(tmp_path:
 
 
 async def test_lines_and_files_in_another_order_come_to_the_same(tmp_path: Path) -> None:
-    month = build(120, seed=3)
+    month = build(60, seed=3)
 
     straight = await _state(tmp_path, month)
     shuffled = await _state(tmp_path, _shuffled(month))
