@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 from dusangire.reconciliation import calendar, names, subsets
@@ -239,9 +240,13 @@ def _nearly(table: _Table) -> None:
     _decide(table, "tolerance", list(pairs.values()), gap=_CLEARLY_BETTER)
 
 
+_One = TypeVar("_One", OpenLine, OpenItem)
+
+
 def _equal(table: _Table, *, payouts: bool = False) -> Iterable[tuple[OpenLine, OpenItem]]:
     """Pairs with the same amount; of too many equal ones, none."""
-    lines, items = _buckets(table.lines), _buckets(table.items, payouts=payouts)
+    lines = _buckets(table.lines)
+    items = _buckets(item for item in table.items if (item.kind == "PAYOUT") == payouts)
     for key in sorted(lines.keys() & items.keys()):
         few = len(lines[key]) <= MOST_IN_BUCKET and len(items[key]) <= MOST_IN_BUCKET
         for line in lines[key] if few else ():
@@ -250,13 +255,11 @@ def _equal(table: _Table, *, payouts: bool = False) -> Iterable[tuple[OpenLine, 
                     yield line, item
 
 
-def _buckets(
-    ones: Iterable[OpenLine | OpenItem], *, payouts: bool = False
-) -> dict[tuple[str, str, int], list]:  # type: ignore[type-arg]
-    found: dict[tuple[str, str, int], list] = defaultdict(list)  # type: ignore[type-arg]
+def _buckets(ones: Iterable[_One]) -> dict[tuple[str, str, int], list[_One]]:
+    """By direction, currency and amount."""
+    found: dict[tuple[str, str, int], list[_One]] = defaultdict(list)
     for one in ones:
-        if not isinstance(one, OpenItem) or (one.kind == "PAYOUT") == payouts:
-            found[one.direction, one.currency, one.amount].append(one)
+        found[one.direction, one.currency, one.amount].append(one)
     return found
 
 
