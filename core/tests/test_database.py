@@ -16,6 +16,7 @@ import asyncpg
 import httpx
 import pytest
 from core.tests.conftest import Shop, open_shop, until
+from tortoise.connection import get_connection
 
 from dusangire import database
 from dusangire.core import open_core
@@ -53,6 +54,31 @@ async def test_waiting_for_a_connection_ends(tmp_path: Path, url: str) -> None:
         assert time.monotonic() - started < 5
         await asyncio.gather(*hogs)
         assert shop.core is not None
+
+
+async def test_callers_that_go_away_take_no_connection_with_them(tmp_path: Path, url: str) -> None:
+    async def work() -> None:
+        while True:
+            async with tx():
+                await fetch("SELECT 1")
+
+    async with open_shop(tmp_path, url, connections=4):
+        pool = get_connection("default")._pool
+        for turn in range(20):
+            callers = [asyncio.create_task(work()) for _ in range(8)]
+            await asyncio.sleep(0.02 + 0.001 * turn)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+
+        async def all_are_back() -> bool:
+            return all(not holder._in_use for holder in pool._holders)
+
+        await until(all_are_back)
+        assert (
+            await asyncio.gather(*(fetch("SELECT 1 AS one") for _ in range(4)))
+            == [[{"one": 1}]] * 4
+        )
 
 
 async def test_a_statement_that_takes_too_long_is_stopped(shop: Shop) -> None:

@@ -12,8 +12,13 @@ import asyncpg
 import structlog
 from aerich import Command
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
-from tortoise.backends.asyncpg.client import AsyncpgDBClient
-from tortoise.connection import get_connection
+from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
+from tortoise.backends.base.client import (
+    TransactionalDBClient,
+    TransactionContext,
+    TransactionContextPooled,
+)
+from tortoise.connection import get_connection, get_connections
 from tortoise.context import TortoiseContext
 from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 from tortoise.transactions import in_transaction
@@ -74,8 +79,31 @@ async def _keep(_connection: Any) -> None:
     """No reset query when a connection goes back: nothing of ours outlives its transaction."""
 
 
+class _Transaction(TransactionContextPooled):
+    """Whoever is cancelled while the transaction begins gives its connection back.
+
+    Tortoise gives back at the end only, and what never began has none: after so many callers that
+    went away at that moment, no connection would be left.
+    """
+
+    async def __aenter__(self) -> TransactionalDBClient:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            taken = self.client._connection
+            if taken is not None:
+                # BEGIN may be under way there: nobody else gets this one.
+                taken.terminate()
+            if hasattr(self, "token"):
+                get_connections().reset(self.token)
+            raise
+
+
 class Client(AsyncpgDBClient):
     """Tortoise's client on a pool with limits."""
+
+    def _in_transaction(self) -> TransactionContext:
+        return _Transaction(TransactionWrapper(self), self._pool_init_lock)
 
     async def create_pool(self, **kwargs: Any) -> asyncpg.Pool:
         return await _Pool(
