@@ -15,7 +15,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?= --runs 10
 # More workers than cores: the tests mostly wait, for processes and for PostgreSQL.
-PYTEST_ARGS ?= -n 4
+PYTEST_ARGS ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types pytest fmt docs chaos bench lock install clean

@@ -20,6 +20,19 @@ BANK = {
 }
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share the system stand together, whatever the random order: a test process that
+    runs none of them starts none."""
+    items.sort(key=lambda item: "shared_system" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: nobody looks through it after each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     folder = tmp_path_factory.mktemp("system")
