@@ -518,6 +518,27 @@ async def test_admins_are_told_that_a_webhook_was_switched_off(told: Shop, post:
     assert "It answered 410." in post.sent[0].text
 
 
+async def test_what_is_grave_in_a_statement_is_one_message_a_run_to_each(
+    told: Shop, post: Post
+) -> None:
+    operator, approver = await hire(told, "OPERATOR"), await hire(told, "APPROVER")
+    await hire(told, "VIEWER")
+
+    await told.run(
+        "INSERT INTO event (type, data) VALUES ('discrepancy.opened', jsonb_build_object("
+        '\'discrepancies\', \'{"account": "bk", "name": "Bank of Kigali", '
+        '"kinds": {"MISSING_IN_SYSTEM": 3, "DUPLICATE": 1}}\'::jsonb))'
+    )
+    await look(told)
+    await send_now(told)
+
+    to = {f"staff:{operator}", f"staff:{approver}"}
+    assert sorted(await notices(told)) == sorted(("DISCREPANCIES_FOUND", one) for one in to)
+    assert len(post.sent) == 2
+    assert post.sent[0].subject == "Bank of Kigali: 4 grave discrepancies"
+    assert "3 × MISSING_IN_SYSTEM, 1 × DUPLICATE" in post.sent[0].text
+
+
 async def test_who_left_before_it_was_sent_is_not_told(told: Shop, post: Post) -> None:
     operator = await hire(told, "OPERATOR")
     await health(told, "DOWN")
@@ -770,6 +791,8 @@ FULL = Facts(
     gateway="MTN\nX-Spam: yes",
     address="https://shop.example.rw\r\nX: y",
     returned="1,500 RWF",
+    account="Bank\r\nBcc: all@example.rw",
+    count="3",
 )
 
 

@@ -6,6 +6,7 @@ NOTIFY of the sequencer only wakes the reader up; a lost one costs a poll interv
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ ACCESS_CHECK = 2.0
 QUEUE = 100
 # The type of the events that tell how a gateway does.
 HEALTH = "gateway.health"
+# The type of the events that tell what a run found that is grave.
+DISCREPANCIES = "discrepancy.opened"
 _PAGE = 1_000
 
 EVENT_COLUMNS = "position, type, payment_id, data, occurred_at"
@@ -36,6 +39,19 @@ EVENT_COLUMNS = "position, type, payment_id, data, occurred_at"
 
 class Behind(Exception):
     """More events came than a subscriber's queue holds: it reads on from the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedDiscrepancies:
+    """What one run over an account found that is grave and new: how many of each kind."""
+
+    account: str
+    name: str
+    kinds: Mapping[str, int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.kinds.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +66,7 @@ class EventRecord:
     refund: RefundRequest | None = None
     invoice: Invoice | None = None
     reconciliation: Reconciliation | None = None
+    discrepancies: OpenedDiscrepancies | None = None
     gateway_id: UUID | None = None
     health: Health | None = None
 
@@ -67,6 +84,7 @@ class EventRecord:
         # A refund's event carries its payment too, whose numbers it changed.
         refund, invoice = data.get("refund"), data.get("invoice")
         run = None if row["payment_id"] else data.get("reconciliation")
+        opened = data["discrepancies"] if row["type"] == DISCREPANCIES else None
         payment = data["payment"] if refund else data if row["payment_id"] else None
         return cls(
             position=row["position"],
@@ -77,6 +95,7 @@ class EventRecord:
             refund=RefundRequest.of_snapshot(refund) if refund else None,
             invoice=Invoice.of_snapshot(invoice) if invoice else None,
             reconciliation=Reconciliation.of_snapshot(run) if run else None,
+            discrepancies=OpenedDiscrepancies(**opened) if opened else None,
             gateway_id=UUID(data["gateway_id"]) if told else None,
             health=Health.of_snapshot(data["health"]) if told else None,
         )

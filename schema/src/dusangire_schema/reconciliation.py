@@ -163,8 +163,8 @@ class ReconciliationQueries:
 @strawberry.type
 class ReconciliationMutations:
     @described.field(
-        "Compares an account with the payments, over days of its statements. Watch it with "
-        "reconciliation.* events."
+        "Compares an account with the payments, over days of its statements. Watch it by "
+        "events of the type reconciliation.progress."
     )
     @answering(ReconciliationPayload.refused)
     async def reconcile(self, info: Info, input: ReconcileInput) -> ReconciliationPayload:

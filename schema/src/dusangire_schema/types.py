@@ -976,6 +976,27 @@ def _match(shown: Match) -> records.Match:
 # ── live ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@strawberry.type
+class DiscrepancyCount:
+    kind: DiscrepancyKind
+    count: int
+
+
+@strawberry.type(description="What one run found that is grave and new: HIGH and CRITICAL.")
+class OpenedDiscrepancies:
+    account: str
+    name: str = strawberry.field(description="Of the account.")
+    count: int
+
+    @strawberry.field
+    def kinds(self) -> list[DiscrepancyCount]:
+        found = cast("tail.OpenedDiscrepancies", self).kinds
+        return [
+            DiscrepancyCount(kind=discrepancies.DiscrepancyKind(kind), count=count)
+            for kind, count in found.items()
+        ]
+
+
 @strawberry.type(
     description="One change. cursor orders events in commit order: give it back as `after` "
     "and nothing is missed or repeated."
@@ -984,7 +1005,7 @@ class Event:
     cursor: str
     type: str = strawberry.field(
         description="payment.pending, payment.succeeded, refund.succeeded, invoice.issued, "
-        "reconciliation.progress, gateway.health …"
+        "reconciliation.progress, discrepancy.opened, gateway.health …"
     )
     occurred_at: datetime
     payment: Payment | None
@@ -1010,3 +1031,10 @@ class Event:
             return None
         run = cast("tail.EventRecord", self).reconciliation
         return cast("PaymentReconciliation | None", run)
+
+    @described.field("Of discrepancy.opened; none for who may not read statements.")
+    def discrepancies(self, info: Info) -> OpenedDiscrepancies | None:
+        if not info.context.actor.may(Permission.READ_STATEMENTS):
+            return None
+        found = cast("tail.EventRecord", self).discrepancies
+        return cast("OpenedDiscrepancies | None", found)

@@ -86,7 +86,7 @@ def _routes(core: Core, graphql: GraphQL, simulators: Mapping[str, ASGIApp]) -> 
             methods=["GET", "POST"],
         ),
         *Papers(core, graphql.limits).routes,
-        *Sheets(core, doors).routes,
+        *Sheets(graphql, doors).routes,
         Route("/health", health),
         Route("/ready", status.ready),
         Route("/metrics", status.metrics),

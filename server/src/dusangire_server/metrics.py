@@ -11,6 +11,7 @@ from dusangire.breaker import BreakerState
 from dusangire.fiscalization.receipts import Unsigned
 from dusangire.gateway import Accepted, Failed, NotSent, Outcome, Succeeded, Unknown
 from dusangire.gateways import Account
+from dusangire.reconciliation.measures import Waiting
 from dusangire.watch import Seen
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -40,6 +41,10 @@ class Metrics:
     _unmapped: Gauge = field(init=False)
     _unsigned: Gauge = field(init=False)
     _unsigned_age: Gauge = field(init=False)
+    _discrepancies: Gauge = field(init=False)
+    _discrepancies_age: Gauge = field(init=False)
+    _suspense: Gauge = field(init=False)
+    _suspense_age: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         seconds = Histogram(
@@ -98,6 +103,29 @@ class Metrics:
             "How long the oldest of them has waited: a device must reach RRA once a day.",
             registry=self.registry,
         )
+        self._discrepancies = Gauge(
+            "dusangire_open_discrepancies",
+            "What does not agree between statements and payments, and waits for a person.",
+            ["kind", "severity"],
+            registry=self.registry,
+        )
+        self._discrepancies_age = Gauge(
+            "dusangire_oldest_discrepancy_seconds",
+            "How long ago the day began on which the money of the oldest of them moved.",
+            registry=self.registry,
+        )
+        self._suspense = Gauge(
+            "dusangire_suspense_lines",
+            "Lines of money that came in and that no payment explains.",
+            ["account"],
+            registry=self.registry,
+        )
+        self._suspense_age = Gauge(
+            "dusangire_oldest_suspense_seconds",
+            "How long ago the day of the oldest of them began.",
+            ["account"],
+            registry=self.registry,
+        )
 
     @contextmanager
     def operation(self, kind: str) -> Iterator[None]:
@@ -128,6 +156,16 @@ class Metrics:
         self._unsigned.labels("device").set(unsigned.waiting - unsigned.needing)
         self._unsigned.labels("person").set(unsigned.needing)
         self._unsigned_age.set(unsigned.oldest_seconds)
+
+    def reconciling(self, waiting: Waiting) -> None:
+        # A kind that is no longer there would stay at its last number.
+        self._discrepancies.clear()
+        for (kind, severity), count in waiting.discrepancies.items():
+            self._discrepancies.labels(kind, severity).set(count)
+        self._discrepancies_age.set(waiting.oldest_seconds)
+        for account, (lines, oldest) in waiting.suspense.items():
+            self._suspense.labels(account).set(lines)
+            self._suspense_age.labels(account).set(oldest)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

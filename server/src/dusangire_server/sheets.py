@@ -17,15 +17,16 @@ from openpyxl.cell import WriteOnlyCell
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from dusangire.access import Actor
-from dusangire.core import Core
 from dusangire.database import LOST
 from dusangire.errors import Forbidden, NotFound, Retryable, Unauthenticated
 from dusangire.people import sessions
 from dusangire.reconciliation import report
 from dusangire.reconciliation.report import COLUMNS, Cell, Report
 from dusangire_server.doors import Doors, header
+from dusangire_server.graphql import GraphQL
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,13 @@ _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _MOST_ROWS = 1_000_000
 _AT_ONCE = 500
 _IN_MEMORY = 8 * 1024 * 1024
-# Who comes while so many are being made tries again a little later.
-_MAKING = 2
+# Whoever comes while so many are under way tries again a little later. A workbook is in memory; a
+# CSV goes out as it is read, and lasts as long as its reader takes.
+_WORKBOOKS = 2
+_TABLES = 8
+
+PATIENCE = 300.0
+"""Seconds for a whole report, however slowly it is read."""
 
 _Make: TypeAlias = Callable[[Actor, Report], Awaitable[Response]]
 
@@ -44,33 +50,25 @@ _Make: TypeAlias = Callable[[Actor, Report], Awaitable[Response]]
 class Sheets:
     """The routes. doors: whose cookies count."""
 
-    core: Core
+    graphql: GraphQL
     doors: Doors
-    making: int = field(default=0)
+    patience: float = PATIENCE
 
     @property
     def routes(self) -> list[BaseRoute]:
+        csv, xlsx = _Sheet(self, _as_csv, _TABLES), _Sheet(self, _as_xlsx, _WORKBOOKS)
         return [
-            Route("/reconciliations/{id}.csv", self.csv),
-            Route("/reconciliations/{id}.xlsx", self.xlsx),
+            Route("/reconciliations/{id}.csv", csv, methods=["GET"]),
+            Route("/reconciliations/{id}.xlsx", xlsx, methods=["GET"]),
         ]
 
-    async def csv(self, request: Request) -> Response:
-        return await self._answer(request, _as_csv)
-
-    async def xlsx(self, request: Request) -> Response:
-        if self.making >= _MAKING:
-            return _refused(503, "RETRYABLE", "Other reports are being made. Try again.", "2")
-        self.making += 1
-        try:
-            return await self._answer(request, _as_xlsx)
-        finally:
-            self.making -= 1
-
-    async def _answer(self, request: Request, make: _Make) -> Response:
+    async def answer(self, request: Request, make: _Make) -> Response:
         try:
             actor = await self._actor(request)
-            found = await report.report(self.core, actor, _id(request))
+            if not self.graphql.rates.take(actor):
+                text = "Too many requests. Try again in a second."
+                return _refused(429, "RATE_LIMITED", text, "1")
+            found = await report.report(self.graphql.core, actor, _id(request))
             response = await make(actor, found)
         except Unauthenticated as error:
             return _refused(401, "UNAUTHENTICATED", error.message)
@@ -80,16 +78,37 @@ class Sheets:
             return _refused(404, error.code, error.message)
         except (Retryable, *LOST):
             return _refused(503, "RETRYABLE", "The database is away. Try again.", "5")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
         return response
 
     async def _actor(self, request: Request) -> Actor:
         scheme, _, token = header(request.scope, b"authorization").partition(" ")
         if scheme.lower() == "bearer":
-            return await self.core.authenticator.actor(token.strip())
+            return await self.graphql.core.authenticator.actor(token.strip())
         # Opening a link changes nothing: the cookie is enough, whichever page has the link.
         return await sessions.actor_of(self.doors.cookie(request.scope, "session"))
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """One of the routes, as an ASGI app: it has its place until the last byte has left."""
+
+    sheets: Sheets
+    make: _Make
+    at_once: int
+    making: int = field(default=0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.making >= self.at_once:
+            busy = _refused(503, "RETRYABLE", "Other reports are being made. Try again.", "2")
+            await busy(scope, receive, send)
+            return
+        self.making += 1
+        try:
+            async with asyncio.timeout(self.sheets.patience):
+                response = await self.sheets.answer(Request(scope), self.make)
+                await response(scope, receive, send)
+        finally:
+            self.making -= 1
 
 
 def _id(request: Request) -> UUID:
@@ -121,6 +140,7 @@ async def _as_xlsx(actor: Actor, found: Report) -> Response:
 
 
 def _saved(found: Report, ending: str) -> dict[str, str]:
+    # That it is not kept and not guessed at is said of every answer, by Guard.
     return {"Content-Disposition": f'attachment; filename="{file_name(found)}.{ending}"'}
 
 

@@ -1,6 +1,8 @@
 """How the process is: /health, /ready and /metrics. They tell no versions and no addresses."""
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -14,10 +16,14 @@ from dusangire.errors import Retryable
 from dusangire.fiscalization import receipts
 from dusangire.health import load as load_health
 from dusangire.permissions import Permission
+from dusangire.reconciliation import measures
 from dusangire_server.graphql import GraphQL, Refused
 from dusangire_server.metrics import CONTENT_TYPE
 
 log = structlog.get_logger(__name__)
+
+# A hundred thousand lines that nobody has explained take a moment to count.
+COUNT_EVERY = 15.0
 
 
 async def health(_request: Request) -> Response:
@@ -30,6 +36,7 @@ class Status:
     """The routes that need to look at something."""
 
     graphql: GraphQL
+    _counted_at: float = field(default=-math.inf)
 
     async def ready(self, _request: Request) -> Response:
         """Ready for requests: the database answers and has all migrations."""
@@ -53,6 +60,7 @@ class Status:
             return JSONResponse({"status": "this needs an API key with the scope ADMIN"}, 403)
         await self._look_at_gateways()
         await self._look_at_receipts()
+        await self._look_at_statements()
         return Response(self.graphql.metrics.text(), media_type=CONTENT_TYPE)
 
     async def _look_at_gateways(self) -> None:
@@ -72,6 +80,16 @@ class Status:
             return
         try:
             self.graphql.metrics.fiscal(await receipts.unsigned())
+        except Retryable:
+            return
+
+    async def _look_at_statements(self) -> None:
+        now = time.monotonic()
+        if now - self._counted_at < COUNT_EVERY:
+            return
+        self._counted_at = now
+        try:
+            self.graphql.metrics.reconciling(await measures.waiting())
         except Retryable:
             return
 

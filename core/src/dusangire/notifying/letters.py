@@ -52,6 +52,11 @@ async def compose(
     elif event.health is not None and event.gateway_id is not None:
         account = await core.gateways.by_id(event.gateway_id)
         facts = replace(facts, gateway=account.name, cause=event.health.last_error or "")
+    elif event.discrepancies is not None:
+        found = event.discrepancies
+        kinds = sorted(found.kinds.items(), key=lambda one: -one[1])
+        said = ", ".join(f"{count} × {kind}" for kind, count in kinds)
+        facts = replace(facts, account=found.name, count=str(found.count), cause=said)
     elif event.payment is not None:
         payment = event.payment
         facts = replace(

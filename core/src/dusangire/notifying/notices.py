@@ -37,6 +37,7 @@ class Notice(StrEnum):
     GATEWAY_DOWN = "GATEWAY_DOWN"
     GATEWAY_UP = "GATEWAY_UP"
     WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
+    DISCREPANCIES_FOUND = "DISCREPANCIES_FOUND"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Facts:
     shop: the merchant's name. reference: of the payment. refund: its reference. number: of the
     invoice or credit note. file: the attached document. link: its page. due: the last day to pay.
     who: asked for the refund, or rejected it. reason: why, in their words. cause: what went wrong.
-    address: of a webhook.
+    address: of a webhook. account: of statements. count: of discrepancies.
     returned: money that went back, beside the credit note for it.
     """
 
@@ -64,6 +65,8 @@ class Facts:
     gateway: str = ""
     address: str = ""
     returned: str = ""
+    account: str = ""
+    count: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -601,6 +604,38 @@ WORDS: Mapping[Notice, Mapping[str, Words]] = {
                 "Corrigez le problème, puis réactivez l'adresse.",
             ),
             short="Webhook désactivé : {address}",
+        ),
+    },
+    Notice.DISCREPANCIES_FOUND: {
+        "rw": Words(
+            subject="{account}: ibintu {count} bidahuye",
+            lines=(
+                "Igenzura rya {account} ryabonye ibintu {count} bikomeye bidahuye n'ubwishyu.",
+                "Ibyo ari byo: {cause}",
+                "",
+                "Hagomba umuntu ubireba uyu munsi.",
+            ),
+            short="{account}: ibintu {count} bikomeye bidahuye n'ubwishyu.",
+        ),
+        "en": Words(
+            subject="{account}: {count} grave discrepancies",
+            lines=(
+                "A run over {account} found {count} grave discrepancies with the payments.",
+                "Kinds: {cause}",
+                "",
+                "Somebody has to look at the list of discrepancies today.",
+            ),
+            short="{account}: {count} grave discrepancies",
+        ),
+        "fr": Words(
+            subject="{account} : {count} écarts graves",
+            lines=(
+                "Un rapprochement de {account} a trouvé {count} écarts graves avec les paiements.",
+                "Sortes : {cause}",
+                "",
+                "Quelqu'un doit regarder la liste des écarts aujourd'hui.",
+            ),
+            short="{account} : {count} écarts graves",
         ),
     },
 }

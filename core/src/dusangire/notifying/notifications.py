@@ -39,7 +39,7 @@ from dusangire.permissions import Permission, Role
 from dusangire.phone import mask_phone
 from dusangire.plugins import Channel
 from dusangire.records import InvoiceKind, InvoiceStatus, json_of
-from dusangire.tail import EVENT_COLUMNS, HEALTH, EventRecord
+from dusangire.tail import DISCREPANCIES, EVENT_COLUMNS, HEALTH, EventRecord
 from dusangire.text import printable
 
 log = structlog.get_logger(__name__)
@@ -86,6 +86,8 @@ TELLS: Mapping[Notice, tuple[Audience, ...]] = {
     Notice.GATEWAY_DOWN: (Audience.OPERATORS,),
     Notice.GATEWAY_UP: (Audience.OPERATORS,),
     Notice.WEBHOOK_DISABLED: (Audience.ADMINS,),
+    # One message for all that a run found.
+    Notice.DISCREPANCIES_FOUND: (Audience.OPERATORS,),
 }
 _LOWEST = {Audience.APPROVERS: Role.APPROVER, Audience.ADMINS: Role.ADMIN}
 # Told with a document instead, when there is one.
@@ -203,13 +205,17 @@ async def tell(core: Core, event: EventRecord) -> None:
 
 
 FOLLOWER = Follower(
-    name="notifications", types=("payment.", "refund.", "invoice.", HEALTH, DISABLED), act=tell
+    name="notifications",
+    types=("payment.", "refund.", "invoice.", HEALTH, DISABLED, DISCREPANCIES),
+    act=tell,
 )
 
 
 async def _notices(event: EventRecord) -> list[Notice]:
     if event.type == DISABLED:
         return [Notice.WEBHOOK_DISABLED]
+    if event.discrepancies is not None:
+        return [Notice.DISCREPANCIES_FOUND]
     if event.health is not None:
         return await _of_health(event)
     if event.refund is not None:

@@ -1,6 +1,6 @@
 """How well reconciling goes: what needs no person, what waits, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -82,6 +82,44 @@ class Measures:
     @property
     def fee_percent(self) -> float | None:
         return 100 * self.fee.minor / self.gross.minor if self.gross.minor else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits for a person, of all accounts.
+
+    discrepancies: how many are open, by kind and severity; oldest_seconds: since the day of the
+    money of the oldest. suspense: by account, how many lines nobody has explained, and since the
+    day of the oldest, in seconds.
+    """
+
+    discrepancies: Mapping[tuple[str, str], int]
+    oldest_seconds: float
+    suspense: Mapping[str, tuple[int, float]]
+
+
+# The days of money are Kigali's.
+_WAITING = """
+SELECT kind, severity, count(*) AS count,
+    extract(epoch FROM now() - min(since)::timestamp AT TIME ZONE 'Africa/Kigali')::float8 AS oldest
+FROM discrepancy WHERE status = 'OPEN' GROUP BY kind, severity"""
+_IN_SUSPENSE = """
+SELECT a.code, count(l.id) AS count, coalesce(extract(epoch FROM now()
+    - min(l.booking_date)::timestamp AT TIME ZONE 'Africa/Kigali'), 0)::float8 AS oldest
+FROM statement_account a LEFT JOIN statement_line l ON l.account_id = a.id
+    AND l.status IN ('OPEN', 'SUGGESTED') AND l.direction = 'CREDIT' AND l.entry_status = 'BOOKED'
+    AND l.currency = a.currency
+GROUP BY a.code"""
+
+
+async def waiting() -> Waiting:
+    """For whoever watches the server. Raises Retryable."""
+    found, lines = await fetch(_WAITING), await fetch(_IN_SUSPENSE)
+    return Waiting(
+        discrepancies={(row["kind"], row["severity"]): row["count"] for row in found},
+        oldest_seconds=max((max(0.0, row["oldest"]) for row in found), default=0.0),
+        suspense={row["code"]: (row["count"], max(0.0, row["oldest"])) for row in lines},
+    )
 
 
 _LINES = """
