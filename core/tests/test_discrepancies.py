@@ -93,10 +93,29 @@ async def _one_transaction_twice(desk: Desk) -> None:
     await desk.matched([first["id"]], [await desk.item(await _paid(desk))])
 
 
+async def _one_transaction_twice_and_none_matched(desk: Desk) -> None:
+    item = await desk.item(await _paid(desk), ("TXN", "GT1"))
+    for _ in range(2):
+        line_id = await desk.line(5000, ("ID", "GT1"), transaction_id="GT-1")
+        await _as_good(desk, line_id, item)
+
+
 async def _paid_again(desk: Desk) -> None:
     item = await desk.item(await _paid(desk), NAMED)
     await desk.matched([await desk.line(5000, RF)], [item])
     await desk.line(5000, RF)
+
+
+async def _paid_twice(desk: Desk) -> None:
+    await desk.item(await _paid(desk), NAMED)
+    for day in (WEDNESDAY, LATER):
+        await desk.line(5000, RF, booking_date=day)
+
+
+async def _paid_twice_and_one_suggested(desk: Desk) -> None:
+    item = await desk.item(await _paid(desk), NAMED)
+    first, _second = [await desk.line(5000, RF, booking_date=day) for day in (LATER, WEDNESDAY)]
+    await _suggested(desk, first, item)
 
 
 async def _captured_twice(desk: Desk) -> None:
@@ -153,13 +172,24 @@ async def _as_good_as_another(desk: Desk) -> None:
     items = [await desk.item(await _paid(desk)) for _ in range(2)]
     line_id = await desk.line()
     for item in items:
-        await desk.shop.run(
-            "INSERT INTO match_ambiguity (account_id, line_id, item_id, rule, score) "
-            "VALUES ($1, $2, $3, 'amount-date', 60)",
-            desk.account_id,
-            line_id,
-            item,
-        )
+        await _as_good(desk, line_id, item)
+
+
+async def _as_good(desk: Desk, line_id: UUID, item_id: UUID) -> None:
+    await desk.shop.run(
+        "INSERT INTO match_ambiguity (account_id, line_id, item_id, rule, score) "
+        "VALUES ($1, $2, $3, 'amount-date', 60)",
+        desk.account_id,
+        line_id,
+        item_id,
+    )
+
+
+async def _suggested(desk: Desk, line_id: UUID, item_id: UUID) -> None:
+    await desk.matched([line_id], [item_id])
+    await desk.shop.run("UPDATE recon_match SET status = 'SUGGESTED'")
+    await desk.shop.run("UPDATE statement_line SET status = 'SUGGESTED' WHERE status = 'MATCHED'")
+    await desk.shop.run("UPDATE clearing_item SET status = 'OPEN'")
 
 
 async def _does_not_tie(desk: Desk) -> None:
@@ -192,7 +222,10 @@ async def _goes_on(desk: Desk) -> None:
         (_one_transfer_for_two, ["AMOUNT_MISMATCH UNDERPAID"]),
         (_dollars, ["CURRENCY_MISMATCH"]),
         (_one_transaction_twice, ["DUPLICATE"]),
+        (_one_transaction_twice_and_none_matched, ["DUPLICATE"]),
         (_paid_again, ["DUPLICATE"]),
+        (_paid_twice, ["DUPLICATE"]),
+        (_paid_twice_and_one_suggested, ["DUPLICATE"]),
         (_captured_twice, ["DUPLICATE"]),
         (_not_paid_with_us, ["STATUS_MISMATCH"]),
         (_less_of_what_is_not_paid, ["AMOUNT_MISMATCH UNDERPAID"]),
@@ -278,11 +311,7 @@ async def test_a_book_that_is_not_its_open_items_is_a_break(shop: Shop) -> None:
 
 async def test_a_suggestion_that_waits_is_no_discrepancy(shop: Shop) -> None:
     desk = await Desk.open(shop)
-    line, item = await desk.line(), await desk.item(await _paid(desk))
-    await desk.matched([line], [item])
-    await shop.run("UPDATE recon_match SET status = 'SUGGESTED'")
-    await shop.run("UPDATE statement_line SET status = 'SUGGESTED'")
-    await shop.run("UPDATE clearing_item SET status = 'OPEN'")
+    await _suggested(desk, await desk.line(), await desk.item(await _paid(desk)))
 
     await desk.find()
 

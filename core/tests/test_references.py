@@ -72,6 +72,11 @@ def test_fields_of_their_own_are_ids() -> None:
     assert (ID, "NOTPROVIDED") not in found
 
 
+@pytest.mark.parametrize("written", ["PAY-NYDJVNVG", "pay nydjvnvg", "PAYNYDJVNVG"])
+def test_a_reference_of_letters_only_is_a_token_too(written: str) -> None:
+    assert (TOKEN, "PAYNYDJVNVG") in named(f"Incoming | UWASE {written}")
+
+
 def test_words_with_a_digit_are_tokens() -> None:
     found = [value for kind, value in named("pay for ORDER-1042 INV 2026 000042") if kind == TOKEN]
 

@@ -4,21 +4,37 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 from tests.truth.known import KIGALI, Line
 
 BANK_ACCOUNT = "000400000001"
+Days: TypeAlias = tuple[date, date]
 
 
-def bank_csv(lines: Sequence[Line], *, opening: int = 0, account: str = BANK_ACCOUNT) -> bytes:
-    """As Bank of Kigali lays it out; synthetic: no real file of theirs was seen."""
+def _days(lines: Sequence[Line]) -> Days:
     days = [line.day for line in lines] or [date(2026, 10, 1)]
+    return min(days), max(days)
+
+
+def bank_csv(
+    lines: Sequence[Line],
+    *,
+    opening: int = 0,
+    account: str = BANK_ACCOUNT,
+    days: Days | None = None,
+) -> bytes:
+    """As Bank of Kigali lays it out; synthetic: no real file of theirs was seen.
+
+    days: what the statement is of, when that is not from its first line to its last.
+    """
+    begin, end = days or _days(lines)
     closing = opening + sum(line.amount for line in lines)
     rows: list[list[object]] = [
         ["Bank of Kigali Account Statement"],
         ["Account No", account],
-        ["Period :", f"{min(days)} To {max(days)}"],
+        ["Period :", f"{begin} To {end}"],
         ["Currency", "RWF"],
         ["Open Balance", f"{opening:,}"],
         ["Closing Balance", f"{closing:,}"],
@@ -40,10 +56,10 @@ def mt940(
     number: int = 1,
     account: str = BANK_ACCOUNT,
     currency: str = "RWF",
+    days: Days | None = None,
 ) -> bytes:
     """One message; narrations are cut hard at 65 characters, as banks do."""
-    begin = min((line.day for line in lines), default=date(2026, 10, 1))
-    end = max((line.day for line in lines), default=begin)
+    begin, end = days or _days(lines)
     closing = opening + sum(line.amount for line in lines)
     text = [":20:STATEMENT", f":25:{account}", f":28C:{number}/1", _balance("60F", begin, opening)]
     for line in lines:
@@ -68,16 +84,22 @@ def _balance(tag: str, day: date, amount: int) -> str:
     return f":{tag}:{'C' if amount >= 0 else 'D'}{day:%y%m%d}RWF{abs(amount)},"
 
 
-def camt(lines: Sequence[Line], *, opening: int = 0, account: str = BANK_ACCOUNT) -> bytes:
+def camt(
+    lines: Sequence[Line],
+    *,
+    opening: int = 0,
+    account: str = BANK_ACCOUNT,
+    days: Days | None = None,
+) -> bytes:
     """camt.053, version 8; an account without an IBAN, as in Rwanda."""
-    begin = min((line.day for line in lines), default=date(2026, 10, 1))
-    end = max((line.day for line in lines), default=begin)
+    begin, end = days or _days(lines)
     closing = opening + sum(line.amount for line in lines)
     entries = "".join(
         f'<Ntry><Amt Ccy="RWF">{abs(line.amount)}</Amt><CdtDbtInd>{_sign(line.amount)}</CdtDbtInd>'
         f"{'<RvslInd>true</RvslInd>' if line.reversal else ''}<Sts><Cd>BOOK</Cd></Sts>"
         f"<BookgDt><Dt>{line.day}</Dt></BookgDt><ValDt><Dt>{line.day}</Dt></ValDt>"
-        f"<AcctSvcrRef>{line.mark}</AcctSvcrRef><NtryDtls><TxDtls>"
+        f"<AcctSvcrRef>{line.mark}</AcctSvcrRef>"
+        f"{_CHARGE if line.word == 'FEE' else ''}<NtryDtls><TxDtls>"
         f"<Refs><EndToEndId>NOTPROVIDED</EndToEndId></Refs>{_debtor(line)}"
         f"<RmtInf><Ustrd>{escape(line.note)}</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry>"
         for line in lines
@@ -90,6 +112,12 @@ def camt(lines: Sequence[Line], *, opening: int = 0, account: str = BANK_ACCOUNT
         f"{_camt_balance('OPBD', begin, opening)}{_camt_balance('CLBD', end, closing)}{entries}"
         "</Stmt></BkToCstmrStmt></Document>"
     ).encode()
+
+
+_CHARGE = (
+    "<BkTxCd><Domn><Cd>PMNT</Cd><Fmly><Cd>MDOP</Cd><SubFmlyCd>CHRG</SubFmlyCd></Fmly></Domn>"
+    "</BkTxCd>"
+)
 
 
 def _debtor(line: Line) -> str:

@@ -104,11 +104,12 @@ class Line:
 class Fault:
     """Something that is wrong: what it was called when it was put in, and the class it belongs to.
 
-    payment: the reference of the one it is about; mark: the line's.
+    kind: None when nothing may be said of it. payment: the reference of the one it is about; mark:
+    the line's.
     """
 
     name: str
-    kind: str
+    kind: str | None
     account: str
     payment: str | None = None
     mark: str | None = None
@@ -134,3 +135,5 @@ class Month:
     refunds: list[Refunded] = field(default_factory=list)
     lines: dict[str, list[Line]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    # Money that left or came between two statements, in a file that nobody has.
+    unseen: int = 0

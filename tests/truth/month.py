@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 import holidays
 from tests.truth import files
+from tests.truth.files import Days
 from tests.truth.known import KIGALI, Fault, File, Line, Month, Paid, Refunded
 
 BEGIN, END = date(2026, 10, 1), date(2026, 10, 31)
@@ -75,6 +77,7 @@ class _Maker:
         self._settle_courier()
         self._empty_wallet()
         self._charges()
+        self._lose_a_statement()
         for account, lines in self.lines.items():
             self.month.lines[account] = sorted(lines, key=lambda line: (line.day, line.mark))
         return self.month
@@ -85,7 +88,9 @@ class _Maker:
         wrong = max(len(names), round(self.count * NOISE))
         plan: list[tuple[str, str | None]] = [names[n % len(names)] for n in range(wrong)]
         gateways = [gateway for gateway, share in _SHARES for _ in range(share)]
-        plan += [(self.rng.choice(gateways), None) for _ in range(self.count - wrong)]
+        good = [gateway for gateway, _ in _SHARES]
+        good += [self.rng.choice(gateways) for _ in range(self.count - wrong - len(good))]
+        plan += [(gateway, None) for gateway in good]
         self.rng.shuffle(plan)
         return plan
 
@@ -122,7 +127,12 @@ class _Maker:
         return paid
 
     def fault(
-        self, name: str, kind: str, account: str, paid: Paid | None = None, mark: str | None = None
+        self,
+        name: str,
+        kind: str | None,
+        account: str,
+        paid: Paid | None = None,
+        mark: str | None = None,
     ) -> None:
         payment = paid.name if paid else None
         self.month.faults.append(
@@ -240,6 +250,11 @@ class _Maker:
                     day=day, amount=-500, mark=mark, note="Charge", word="FEE",
                     truth=frozenset({f"charge {mark}"}),
                 ))  # fmt: skip
+
+    def _lose_a_statement(self) -> None:
+        """Something was paid in between two statements, and no file has it."""
+        self.month.unseen = 6_000
+        self.fault("a statement is missing", "BALANCE_BREAK", "bank")
 
 
 def _days(begin: date, end: date) -> Iterator[date]:
@@ -480,6 +495,18 @@ def _late_at_bank(m: _Maker, paid: Paid) -> None:
     m.fault("late at the bank", "LATE", "bank", paid)
 
 
+def _on_its_way(m: _Maker, paid: Paid) -> None:
+    """Captured on the last day that is looked at: nothing is missing yet."""
+    m.keep(replace(paid, at=datetime(2026, 11, 19, 12, tzinfo=KIGALI), amount=paid.amount + 59))
+    m.fault("on its way", None, paid.gateway, paid)
+
+
+def _from_before(m: _Maker, paid: Paid) -> None:
+    """Captured before the first statement that there is."""
+    m.keep(replace(paid, at=datetime(2026, 8, 10, 12, tzinfo=KIGALI), amount=paid.amount + 61))
+    m.fault("from before the statements", "STALE_CLEARING", paid.gateway, paid)
+
+
 def _never_came(m: _Maker, paid: Paid) -> None:
     # An amount that no other has: nothing may look like it.
     m.keep(replace(paid, amount=paid.amount + 41))
@@ -518,6 +545,7 @@ _FAULTS: dict[str, dict[str, Callable[[_Maker, Paid], None]]] = {
         "less": _less_in_wallet,
         "reported twice": _reported_twice,
         "captured twice": _captured_twice,
+        "on its way": _on_its_way,
         "nobody's credit": _nobodys_wallet_credit,
         "nobody's debit": _nobodys_wallet_debit,
         "late": _late_in_wallet,
@@ -537,6 +565,8 @@ _FAULTS: dict[str, dict[str, Callable[[_Maker, Paid], None]]] = {
         "cancelled": _cancelled_before,
         "late": _late_at_bank,
         "never": _never_came,
+        "on its way": _on_its_way,
+        "before": _from_before,
         "nobody's credit": _nobodys_credit,
         "nobody's debit": _nobodys_debit,
         "back": _sent_back,
@@ -547,15 +577,20 @@ _FAULTS: dict[str, dict[str, Callable[[_Maker, Paid], None]]] = {
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write(month: Month) -> list[File]:
-    """The month's files: the wallet's exports overlap by a day, the bank changes its format."""
-    return [*_wallet_files(month), *_reports(month), *_bank_files(month)]
+def write(month: Month, days: int = 7) -> list[File]:
+    """The month's files: the wallet's exports overlap by a day, the bank changes its format.
+
+    days: that a file of the wallet or the bank is of; two of the bank's at least are needed for
+    one to be missing in between.
+    """
+    spans = _spans(days)
+    return [*_wallet_files(month, spans), *_reports(month), *_bank_files(month, spans)]
 
 
-def _wallet_files(month: Month) -> Iterator[File]:
+def _wallet_files(month: Month, spans: list[Days]) -> Iterator[File]:
     lines = month.lines.get("mtn", [])
     opening = WALLET_OPENING
-    for n, (begin, end) in enumerate(_weeks()):
+    for n, (begin, end) in enumerate(spans):
         chosen = [x for x in lines if begin <= x.day <= end + timedelta(days=1)]
         yield _file("mtn", f"wallet-{n}.csv", files.wallet_csv(chosen, opening=opening), chosen)
         opening += sum(
@@ -569,27 +604,28 @@ def _reports(month: Month) -> Iterator[File]:
     yield _file("cod", "courier.csv", files.courier_csv(cod), cod)
 
 
-def _bank_files(month: Month) -> Iterator[File]:
+def _bank_files(month: Month, spans: list[Days]) -> Iterator[File]:
     opening = BANK_OPENING
     lines = month.lines.get("bank", [])
-    for n, (begin, end) in enumerate(_weeks()):
+    make: Callable[..., bytes]
+    for n, (begin, end) in enumerate(spans):
         chosen = [line for line in lines if begin <= line.day <= end]
         match n % 3:
             case 0:
-                name, content = f"bank-{n}.csv", files.bank_csv(chosen, opening=opening)
+                name, make = f"bank-{n}.csv", files.bank_csv
             case 1:
-                name, content = f"bank-{n}.sta", files.mt940(chosen, opening=opening, number=n)
+                name, make = f"bank-{n}.sta", partial(files.mt940, number=n)
             case _:
-                name, content = f"bank-{n}.xml", files.camt(chosen, opening=opening)
+                name, make = f"bank-{n}.xml", files.camt
+        content = make(chosen, opening=opening, days=(begin, end))
         yield _file("bank", name, content, chosen)
-        opening += sum(line.amount for line in chosen)
+        opening += sum(line.amount for line in chosen) + (month.unseen if n == 0 else 0)
 
 
-def _weeks() -> list[tuple[date, date]]:
-    return [
-        (begin, min(begin + timedelta(days=6), UNTIL))
-        for begin in (BEGIN + timedelta(days=7 * n) for n in range((UNTIL - BEGIN).days // 7 + 1))
-    ]
+def _spans(days: int) -> list[Days]:
+    count = (UNTIL - BEGIN).days // days + 1
+    begins = [BEGIN + timedelta(days=days * n) for n in range(count)]
+    return [(begin, min(begin + timedelta(days=days - 1), UNTIL)) for begin in begins]
 
 
 def _file(account: str, name: str, content: bytes, lines: list[Line]) -> File:

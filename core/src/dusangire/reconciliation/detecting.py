@@ -148,13 +148,17 @@ WHERE p.strong AND p.direction = l.direction AND p.currency <> l.currency
         AND x.currency = l.currency AND x.direction = l.direction)
 ORDER BY l.id, p.target ON CONFLICT DO NOTHING"""
 
+# Where neither was matched, for each would do, that is the same cause.
 _SAME_TRANSACTION = """
 INSERT INTO disc_found (key, kind, severity, payment_id, line_id, currency, actual, since, said,
     takes)
 SELECT DISTINCT ON (l.id) 'DUPLICATE||' || l.id, 'DUPLICATE', 'HIGH',
     (SELECT min(p.payment_id::text)::uuid FROM disc_pair p WHERE p.line_id = l.id AND p.strong),
     l.id, l.currency, l.amount, l.booking_date,
-    jsonb_build_object('sort', 'transaction', 'other_date', o.booking_date), ARRAY[l.id]
+    jsonb_build_object('sort', 'transaction', 'other_date', o.booking_date),
+    ARRAY[l.id] || CASE o.status WHEN 'MATCHED' THEN '{}' ELSE o.id || ARRAY(
+        SELECT p.item_id FROM disc_pair p
+        WHERE p.line_id = l.id AND p.strong AND p.status = 'OPEN') END
 FROM disc_line l
 JOIN line_ref r ON r.line_id = l.id AND r.kind = 'ID'
 JOIN line_ref q ON q.value = r.value AND q.kind = 'ID' AND q.line_id <> l.id
@@ -182,6 +186,7 @@ WHERE p.strong AND p.item_id IS NOT NULL AND p.direction = l.direction AND p.cur
     AND NOT EXISTS (SELECT FROM disc_taken WHERE id = l.id)
 ORDER BY l.id, p.target ON CONFLICT DO NOTHING"""
 # Each of them would do alone, so that nothing was matched: which one is the other, a person says.
+# One may be suggested by its day; it is the other one then that came twice.
 _PAID_TWICE = """
 INSERT INTO disc_found (key, kind, severity, payment_id, item_id, line_id, currency, expected,
     actual, since, said, takes)
@@ -189,17 +194,18 @@ SELECT 'DUPLICATE|' || target || '|' || line_id, 'DUPLICATE', 'HIGH', payment_id
     currency, amount, came, booking_date, '{"sort": "open"}', takes
 FROM (
     SELECT p.target, p.payment_id, p.item_id, p.amount, p.currency, l.id AS line_id,
-        l.amount AS came, l.booking_date,
+        l.amount AS came, l.booking_date, l.suggested,
         array_agg(l.id) OVER (PARTITION BY p.item_id) || p.item_id AS takes,
-        row_number() OVER (PARTITION BY p.item_id ORDER BY l.booking_date, l.id) AS nth
+        row_number() OVER (PARTITION BY p.item_id
+            ORDER BY l.suggested DESC, l.booking_date, l.id) AS nth
     FROM disc_pair p JOIN disc_line l ON l.id = p.line_id
     WHERE p.strong AND p.ours AND p.status = 'OPEN' AND p.direction = l.direction
         AND p.currency = l.currency AND p.amount IN (l.amount, l.gross)
-        AND NOT (l.is_reversal OR l.kind IN ('FEE', 'PAYOUT') OR l.suggested)
+        AND NOT (l.is_reversal OR l.kind IN ('FEE', 'PAYOUT'))
         AND NOT EXISTS (SELECT FROM disc_pair x WHERE x.line_id = l.id AND x.strong
             AND x.target <> p.target AND x.direction = l.direction)
         AND NOT EXISTS (SELECT FROM disc_taken WHERE id IN (l.id, p.item_id))
-) AS equal WHERE nth > 1 ON CONFLICT DO NOTHING"""
+) AS equal WHERE nth > 1 AND NOT suggested ON CONFLICT DO NOTHING"""
 _CAPTURED_TWICE = """
 INSERT INTO disc_found (key, kind, severity, payment_id, currency, expected, actual, since, said)
 SELECT 'DUPLICATE|p:' || p.id || '|', 'DUPLICATE', 'HIGH', p.id, p.currency, p.amount,
@@ -224,19 +230,26 @@ WHERE p.status = 'UNPAID' AND p.currency = l.currency AND p.direction = l.direct
         AND x.ours AND x.status = 'OPEN' AND x.strong)
     AND NOT EXISTS (SELECT FROM disc_taken WHERE id = l.id)
 ORDER BY l.id, p.target ON CONFLICT DO NOTHING"""
+# Few lines failed, and much is open: from the few to the many.
 _FAILED_THERE = """
+WITH failed AS MATERIALIZED (
+    SELECT l.id, l.direction, l.booking_date, s.gateway_id
+    FROM disc_scope s
+    JOIN statement_line l ON l.account_id = s.account_id AND l.booking_date >= s.since
+        AND l.kind = 'FAILED'
+), named AS MATERIALIZED (
+    SELECT DISTINCT l.*, q.item_id
+    FROM failed l JOIN line_ref r ON r.line_id = l.id AND r.kind <> 'PHONE'
+    JOIN item_ref q ON q.value = r.value AND q.kind IN ('TXN', 'TX_REF')
+)
 INSERT INTO disc_found (key, kind, severity, payment_id, item_id, line_id, currency, expected,
     actual, since, said, takes)
 SELECT DISTINCT ON (i.id) 'STATUS_MISMATCH|i:' || i.id || '|' || l.id, 'STATUS_MISMATCH',
     'CRITICAL', i.payment_id, i.id, l.id, i.currency, i.amount, 0, l.booking_date,
     jsonb_build_object('sort', 'failed', 'item', i.kind), ARRAY[i.id]
-FROM disc_scope s
-JOIN statement_line l ON l.account_id = s.account_id AND l.booking_date >= s.since
-    AND l.kind = 'FAILED'
-JOIN line_ref r ON r.line_id = l.id AND r.kind <> 'PHONE'
-JOIN item_ref q ON q.value = r.value AND q.kind IN ('TXN', 'TX_REF')
-JOIN clearing_item i ON i.id = q.item_id AND i.status = 'OPEN' AND i.direction = l.direction
-WHERE s.gateway_id IS NULL OR i.gateway_id = s.gateway_id
+FROM named l
+JOIN clearing_item i ON i.id = l.item_id AND i.status = 'OPEN' AND i.direction = l.direction
+WHERE l.gateway_id IS NULL OR i.gateway_id = l.gateway_id
 ORDER BY i.id, l.booking_date DESC, l.id ON CONFLICT DO NOTHING"""
 
 _WENT_BACK = """
