@@ -114,3 +114,11 @@ def test_a_plugin_that_comes_later_brings_its_formats() -> None:
 
 def test_the_standard_formats_are_installed() -> None:
     assert {"mt940", "camt", "ofx"} <= set(Plugins.load().statement_formats().formats)
+
+
+def test_only_modules_that_give_a_format_are_imported_to_read_a_file() -> None:
+    known = Plugins.load().statement_formats()
+
+    # A gateway's profile is data, and its code, with all that it imports, stays out of there.
+    assert "flutterwave_transactions" in known.profiles
+    assert list(known.modules) == ["dusangire_statements.plugin"]

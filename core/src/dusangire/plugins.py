@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -412,6 +413,7 @@ class Plugins:
         if self._formats is None:
             formats: dict[str, StatementFormat] = {}
             profiles: dict[str, MappingProfile] = {}
+            modules: set[str] = set()
             for name, module in sorted(self.manager.list_name_plugin(), key=lambda one: one[0]):
                 if module is None or not self._has(module, "statement_formats"):
                     continue
@@ -425,9 +427,13 @@ class Plugins:
                         self._report(name, f"another plugin gives {_name_of(given)!r} already")
                     elif isinstance(given, StatementFormat):
                         formats[given.name] = given
+                        if isinstance(module, ModuleType):
+                            modules.add(module.__name__)
                     else:
                         profiles[given.code] = given
-            self._formats = StatementFormats(formats=formats, profiles=profiles)
+            self._formats = StatementFormats(
+                formats=formats, profiles=profiles, modules=sorted(modules)
+            )
         return self._formats
 
     def _given_formats(

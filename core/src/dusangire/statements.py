@@ -10,7 +10,7 @@ little memory and little time, and knows neither the database nor the network.
 """
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -283,7 +283,11 @@ class StatementFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementFormats:
-    """What all plugins together can read: formats by name, mapping profiles by code."""
+    """What all plugins together can read: formats by name, mapping profiles by code.
+
+    modules: those that give a format, for another process to import; profiles are data.
+    """
 
     formats: Mapping[str, StatementFormat]
     profiles: Mapping[str, MappingProfile]
+    modules: Sequence[str] = ()

@@ -328,10 +328,10 @@ async def _read(
         file_name=upload.file_name,
         currency=account.currency,
         today=core.clock().astimezone(KIGALI).date(),
-        modules=sandbox.modules_of(core.plugins),
+        modules=core.plugins.statement_formats().modules,
         format=row["format"],
         profile=row["profile"],
-        profiles=await profiles.own(account.id),
+        profiles=await profiles.every(core, account.id),
         limits=limits,
     )
     await sandbox.read(job, spool, _progress(row))

@@ -40,9 +40,9 @@ async def preview(
                 file_name=upload.file_name,
                 currency=found.currency,
                 today=core.clock().astimezone(_KIGALI).date(),
-                modules=sandbox.modules_of(core.plugins),
+                modules=core.plugins.statement_formats().modules,
                 profile=profile or found.profile,
-                profiles=await profiles.own(found.id),
+                profiles=await profiles.every(core, found.id),
                 preview=True,
                 limits=_LIMITS,
             )

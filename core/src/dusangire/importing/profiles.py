@@ -45,11 +45,16 @@ async def known(core: Core, actor: Actor, account: str | None) -> list[MappingPr
     Raises Forbidden, NotFound.
     """
     actor.require(Permission.READ_STATEMENTS)
+    account_id = (await accounts.by_code(core, account)).id if account is not None else None
+    return sorted(await every(core, account_id), key=lambda one: one.code)
+
+
+async def every(core: Core, account_id: UUID | None) -> list[MappingProfile]:
+    """What plugins ship, and in its place or beside it what is an account's own."""
     found = dict(core.plugins.statement_formats().profiles)
-    if account is not None:
-        mine = await own((await accounts.by_code(core, account)).id)
-        found.update({one.code: one for one in mine})
-    return [found[code] for code in sorted(found)]
+    if account_id is not None:
+        found.update({one.code: one for one in await own(account_id)})
+    return list(found.values())
 
 
 async def require(core: Core, account: StatementAccount, code: str | None) -> None:

@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from dusangire.importing.reading import KINDS
-from dusangire.plugins import Plugins
 from dusangire.statements import MappingProfile, Record
 
 # How far it has come, from 0 to 1.
@@ -53,7 +51,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is to be read, and how. profiles: the merchant's own."""
+    """What is to be read, and how.
+
+    modules: those that give the formats; a format is code. profiles: all there are; they are data,
+    so that a gateway that ships one need not be imported for it.
+    """
 
     file: Path
     file_name: str
@@ -65,13 +67,6 @@ class Job:
     profiles: Sequence[MappingProfile] = ()
     preview: bool = False
     limits: Limits = field(default_factory=Limits)
-
-
-def modules_of(plugins: Plugins) -> list[str]:
-    """The modules that give formats, as another process imports them."""
-    found = plugins.manager.hook.statement_formats.get_hookimpls()
-    named = {one.plugin.__name__ for one in found if isinstance(one.plugin, ModuleType)}
-    return sorted(named)
 
 
 async def read(job: Job, spool: Path, tell: Tell) -> None:
