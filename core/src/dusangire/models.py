@@ -1234,7 +1234,6 @@ class MatchFound(Model):
 
     id = fields.BigIntField(primary_key=True)
     account_id = fields.UUIDField()
-    match_id = fields.UUIDField()
     line_ids = ArrayField("uuid")
     item_ids = ArrayField("uuid")
     rule = fields.TextField()
@@ -1242,7 +1241,8 @@ class MatchFound(Model):
     fee = fields.BigIntField()
     difference = fields.BigIntField()
     currency = fields.TextField()
-    explanation = fields.JSONField[object]()
+    named = fields.TextField(null=True)
+    explanation = fields.JSONField[object | None](null=True)
     suggested = fields.BooleanField()
 
     class Meta:

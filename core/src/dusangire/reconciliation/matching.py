@@ -8,7 +8,7 @@ give the same matches, in whatever order they came, and a tie is never guessed: 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 import structlog
@@ -37,102 +37,97 @@ MOST_LEFTOVERS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One way to find matches by reference."""
+    """One way to make matches of the pairs that a search has put together.
+
+    of: the first or the second kinds of references that its search compares. tolerated: what is
+    missing is nobody's fee.
+    """
 
     rule: str
     confidence: int
-    statement: str
-    of_lines: tuple[str, ...]
-    of_items: tuple[str, ...]
     words: str
+    of: int = 1
+    statement: str = by_reference.ONE_TO_ONE
+    tolerated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Lines and items with a reference in common, put together once for some passes.
+
+    compares: kinds of the lines' references, and of the items'; once or twice, no kind of the
+    items' in both.
+    """
+
+    pairs: str
+    compares: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    passes: tuple[Pass, ...]
 
 
 _IDS = ("TXN", "TX_REF", "REFUND", "SETTLEMENT")
 _NAMES = ("ORDER", "INVOICE", "PAYMENT", "TXN", "TX_REF", "REFUND")
+_SURE = ((("ID",), _IDS), (("RF", "ID"), ("PAYMENT",)))
+_ANY = ("RF", "ID", "RF_REPAIRED", "TOKEN")
 _SAME_ID = "The statement names the transaction %."
 _SAME_REFERENCE = "The statement names the payment's reference %."
+_NAMED = "The statement names %."
 
-EXACT = (
-    Pass(
-        rule="exact-reference",
-        confidence=100,
-        statement=by_reference.EXACTLY,
-        of_lines=("ID",),
-        of_items=_IDS,
-        words=_SAME_ID,
-    ),
-    Pass(
-        rule="exact-reference",
-        confidence=100,
-        statement=by_reference.EXACTLY,
-        of_lines=("RF", "ID"),
-        of_items=("PAYMENT",),
-        words=_SAME_REFERENCE,
+EXACT = Search(
+    pairs=by_reference.EXACTLY,
+    compares=_SURE,
+    passes=(
+        Pass(rule="exact-reference", confidence=100, of=1, words=_SAME_ID),
+        Pass(rule="exact-reference", confidence=100, of=2, words=_SAME_REFERENCE),
     ),
 )
-NET = (
-    Pass(
-        rule="net-of-fee",
-        confidence=98,
-        statement=by_reference.LESS_FEE,
-        of_lines=("ID",),
-        of_items=_IDS,
-        words=_SAME_ID,
-    ),
-    Pass(
-        rule="net-of-fee",
-        confidence=98,
-        statement=by_reference.LESS_FEE,
-        of_lines=("RF", "ID"),
-        of_items=("PAYMENT",),
-        words=_SAME_REFERENCE,
+NET = Search(
+    pairs=by_reference.LESS_FEE,
+    compares=_SURE,
+    passes=(
+        Pass(rule="net-of-fee", confidence=98, of=1, words=_SAME_ID),
+        Pass(rule="net-of-fee", confidence=98, of=2, words=_SAME_REFERENCE),
     ),
 )
-WEAK = (
-    Pass(
-        rule="weak-reference",
-        confidence=95,
-        statement=by_reference.EXACTLY_NEAR,
-        of_lines=("TOKEN", "ID"),
-        of_items=_NAMES,
-        words="The words of the statement name %.",
-    ),
-    Pass(
-        rule="repaired-reference",
-        confidence=92,
-        statement=by_reference.EXACTLY,
-        of_lines=("RF_REPAIRED",),
-        of_items=("PAYMENT",),
-        words="With characters that look alike put right, the statement names %.",
+WORDS = Search(
+    pairs=by_reference.EXACTLY_NEAR,
+    compares=((("TOKEN", "ID"), _NAMES),),
+    passes=(
+        Pass(rule="weak-reference", confidence=95, words="The words of the statement name %."),
     ),
 )
-SEVERAL = (
-    Pass(
-        rule="instalments",
-        confidence=92,
-        statement=by_reference.INSTALMENTS,
-        of_lines=("RF", "ID", "RF_REPAIRED", "TOKEN"),
-        of_items=_NAMES,
-        words="the same payment",
-    ),
-    Pass(
-        rule="combined",
-        confidence=92,
-        statement=by_reference.COMBINED,
-        of_lines=("RF", "ID", "RF_REPAIRED", "TOKEN"),
-        of_items=_NAMES,
-        words="payments",
+REPAIRED = Search(
+    pairs=by_reference.EXACTLY,
+    compares=((("RF_REPAIRED",), ("PAYMENT",)),),
+    passes=(
+        Pass(
+            rule="repaired-reference",
+            confidence=92,
+            words="With characters that look alike put right, the statement names %.",
+        ),
     ),
 )
-NEARLY = (
-    Pass(
-        rule="tolerance",
-        confidence=85,
-        statement=by_reference.NEARLY,
-        of_lines=("RF", "ID", "TOKEN"),
-        of_items=(*_IDS, "PAYMENT", "ORDER", "INVOICE"),
-        words="The statement names %.",
+SEVERAL = Search(
+    pairs=by_reference.WHATEVER,
+    compares=((_ANY, _NAMES),),
+    passes=(
+        Pass(
+            rule="instalments",
+            confidence=92,
+            statement=by_reference.INSTALMENTS,
+            words="the same payment",
+        ),
+        Pass(
+            rule="combined",
+            confidence=92,
+            statement=by_reference.COMBINED,
+            words="payments",
+        ),
     ),
+)
+NEARLY = Search(
+    pairs=by_reference.NEARLY,
+    compares=((("RF", "ID", "TOKEN"), (*_IDS, "PAYMENT", "ORDER", "INVOICE")),),
+    passes=(Pass(rule="tolerance", confidence=85, words=_NAMED, tolerated=True),),
 )
 
 
@@ -211,18 +206,16 @@ async def match(
         await exact(scope)
         await write()
     await tell("references and fees", 0.45)
-    for found in NET:
-        await _by_reference(scope, found)
+    await _by_reference(scope, NET)
     await write()
     await tell("words", 0.6)
-    for found in (*WEAK, *SEVERAL):
-        await _by_reference(scope, found)
+    for search in (WORDS, REPAIRED, SEVERAL):
+        await _by_reference(scope, search)
     await _within(scope, within_the_statement.TAKEN_BACK, False)
     await _within(scope, within_the_statement.FEES)
     await write()
     if account.settings.tolerance:
-        for found in NEARLY:
-            await _by_reference(scope, found)
+        await _by_reference(scope, NEARLY)
     await tell("amounts and payers", 0.75)
     await _leftovers(scope)
     await write()
@@ -231,32 +224,34 @@ async def match(
     await fetch(_TIES_SOLVED, account.id)
 
 
-async def exact(scope: Scope) -> int:
-    """Finds lines and items with the same sure reference and the same amount; gives how many."""
-    return sum([await _by_reference(scope, found) for found in EXACT])
+async def exact(scope: Scope) -> None:
+    """Finds lines and items with the same sure reference and the same amount."""
+    await _by_reference(scope, EXACT)
 
 
-async def _by_reference(scope: Scope, found: Pass) -> int:
+async def _by_reference(scope: Scope, search: Search) -> None:
     settings = scope.account.settings
     percent, fixed = settings.fee_percent, settings.fee_fixed
-    if found in NEARLY:
+    if search is NEARLY:
         percent, fixed = settings.tolerance_percent, settings.tolerance
+    (of_lines, of_items), (other_lines, other_items) = (*search.compares, ((), ()))[:2]
+    kinds = list(of_lines), list(of_items), list(other_lines), list(other_items)
     async with tx(patience=PATIENCE):
         await fetch(_MEMORY)
-        [row] = await fetch(
-            found.statement,
-            *scope.values,
-            found.confidence,
-            settings.threshold,
-            list(found.of_lines),
-            list(found.of_items),
-            exponent(scope.account.currency),
-            percent,
-            fixed,
-            found.rule,
-            found.words,
-        )
-    return int(row["found"])
+        await fetch(search.pairs, *scope.values, *kinds, percent, fixed)
+        await fetch(by_reference.COUNTED)
+        for one in search.passes:
+            await fetch(
+                one.statement,
+                scope.account.id,
+                one.of,
+                one.rule,
+                one.confidence,
+                one.words,
+                settings.threshold,
+                exponent(scope.account.currency),
+                one.tolerated,
+            )
 
 
 async def _within(scope: Scope, statement: str, *values: bool) -> None:
@@ -305,13 +300,12 @@ _TIED = """
 SELECT line_id AS id FROM match_ambiguity WHERE account_id = $1
 UNION SELECT item_id FROM match_ambiguity WHERE account_id = $1"""
 _FOUND = """
-INSERT INTO match_found (account_id, match_id, line_ids, item_ids, rule, confidence, fee,
-    difference, currency, explanation, suggested)
-SELECT $1, x.match_id, x.line_ids, x.item_ids, x.rule, x.confidence, 0, x.difference, x.currency,
+INSERT INTO match_found (account_id, line_ids, item_ids, rule, confidence, fee, difference,
+    currency, explanation, suggested)
+SELECT $1, x.line_ids, x.item_ids, x.rule, x.confidence, 0, x.difference, x.currency,
     x.explanation, x.suggested
-FROM jsonb_to_recordset($2::jsonb) AS x (match_id uuid, line_ids uuid[], item_ids uuid[],
-    rule text, confidence smallint, difference bigint, currency text, explanation jsonb,
-    suggested boolean)"""
+FROM jsonb_to_recordset($2::jsonb) AS x (line_ids uuid[], item_ids uuid[], rule text,
+    confidence smallint, difference bigint, currency text, explanation jsonb, suggested boolean)"""
 _CANDIDATES = """
 INSERT INTO match_ambiguity (account_id, line_id, item_id, rule, score)
 SELECT $1, x.line_id, x.item_id, x.rule, x.score
@@ -399,7 +393,6 @@ def _payout(row: Row, words: Sequence[str]) -> leftovers.OpenItem:
 
 def _found(found: leftovers.Match) -> dict[str, object]:
     return {
-        "match_id": uuid4(),
         "line_ids": _array(found.line_ids),
         "item_ids": _array(found.item_ids),
         "rule": found.rule,

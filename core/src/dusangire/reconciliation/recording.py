@@ -14,7 +14,9 @@ from dusangire.access import Actor
 from dusangire.books import posting
 from dusangire.database import fetch, tx
 from dusangire.errors import Conflict
+from dusangire.money import exponent
 from dusangire.reconciliation import standing
+from dusangire.reconciliation.passes.by_reference import EXPLANATION
 
 BATCH = 20_000
 """So many matches are written in one transaction: locks and memory stay small."""
@@ -190,13 +192,25 @@ async def end(match_id: UUID, status: str, who: Actor, note: str | None) -> None
 
 # A person may have decided meanwhile: what is no longer open is left alone. Suggestions of the
 # machine's give way to a match.
-_TAKE = """
+_INTO_BATCH = f"""
+INSERT INTO match_batch (id, account_id, line_ids, item_ids, rule, confidence, fee, difference,
+    currency, suggested, explanation)
+SELECT id, account_id, line_ids, item_ids, rule, confidence, fee, difference, currency, suggested,
+    coalesce(explanation, {EXPLANATION})
+FROM (
+    SELECT taken.*, i.amount, i.direction, taken.fee - taken.difference AS missing,
+        $2::int AS digits,
+        l.booking_date - (i.occurred_at AT TIME ZONE 'Africa/Kigali')::date AS days,
+        power(10::numeric, $2::int) AS unit
+    FROM taken LEFT JOIN statement_line l ON taken.named IS NOT NULL AND l.id = taken.line_ids[1]
+    LEFT JOIN clearing_item i ON taken.named IS NOT NULL AND i.id = taken.item_ids[1]
+) AS found"""
+_TAKE = f"""
 WITH taken AS (
-    DELETE FROM match_found WHERE id IN (
-        SELECT id FROM match_found WHERE account_id = $1 AND NOT suggested ORDER BY id LIMIT $2)
+    DELETE FROM match_found WHERE account_id = $1 AND NOT suggested AND id IN (
+        SELECT id FROM match_found WHERE account_id = $1 AND NOT suggested ORDER BY id LIMIT $3)
     RETURNING *
-)
-INSERT INTO match_batch SELECT * FROM taken"""
+){_INTO_BATCH}"""
 _HOLD_LINES = """
 SELECT count(*) FROM (
     SELECT id FROM statement_line WHERE id IN (SELECT unnest(line_ids) FROM match_batch)
@@ -251,7 +265,9 @@ SELECT id FROM made"""
 _PAYMENTS = """
 SELECT DISTINCT i.payment_id FROM match_batch b CROSS JOIN LATERAL unnest(b.item_ids) AS item (id)
 JOIN clearing_item i ON i.id = item.id WHERE i.payment_id IS NOT NULL"""
-_BATCH_TABLE = "CREATE TEMPORARY TABLE match_batch (LIKE match_found) ON COMMIT DROP"
+_BATCH_TABLE = """CREATE TEMPORARY TABLE match_batch (
+    LIKE match_found, match_id uuid NOT NULL DEFAULT gen_random_uuid()) ON COMMIT DROP"""
+_CURRENCY = "SELECT currency FROM statement_account WHERE id = $1"
 
 
 async def confirm_found(account_id: UUID, reconciliation_id: UUID | None, who: Actor) -> int:
@@ -259,16 +275,21 @@ async def confirm_found(account_id: UUID, reconciliation_id: UUID | None, who: A
 
     Its own transactions. A crash in between leaves whole batches, and the next run finds the rest.
     """
-    written = 0
+    written, digits = 0, await _digits(account_id)
     while True:
         async with tx(patience=60):
             await fetch(_BATCH_TABLE)
-            await fetch(_TAKE, account_id, BATCH)
+            await fetch(_TAKE, account_id, digits, BATCH)
             await fetch("ANALYZE match_batch")
             [row] = await fetch("SELECT count(*) AS taken FROM match_batch")
             if not row["taken"]:
                 return written
             written += await _write_batch(reconciliation_id, who)
+
+
+async def _digits(account_id: UUID) -> int:
+    [row] = await fetch(_CURRENCY, account_id)
+    return exponent(row["currency"])
 
 
 async def _write_batch(reconciliation_id: UUID | None, who: Actor) -> int:
@@ -290,11 +311,10 @@ async def _give_way(match_id: UUID, who: Actor) -> None:
 
 # ── suggestions ──────────────────────────────────────────────────────────────────────────────────
 
-_TAKE_SUGGESTED = """
+_TAKE_SUGGESTED = f"""
 WITH taken AS (
     DELETE FROM match_found WHERE account_id = $1 AND suggested RETURNING *
-)
-INSERT INTO match_batch SELECT * FROM taken"""
+){_INTO_BATCH}"""
 # What stands already, to the letter, is left as it is: somebody may be looking at it.
 _KNOWN = """
 WITH standing AS (
@@ -325,7 +345,7 @@ async def suggest_found(account_id: UUID, reconciliation_id: UUID | None, who: A
     """The account's suggestions are what this run found: those not found again have ended."""
     async with tx(patience=60):
         await fetch(_BATCH_TABLE)
-        await fetch(_TAKE_SUGGESTED, account_id)
+        await fetch(_TAKE_SUGGESTED, account_id, await _digits(account_id))
         await fetch(_HOLD_LINES)
         await fetch(_HOLD_ITEMS)
         await fetch(_DROP_DECIDED)

@@ -23,9 +23,9 @@ WITH line AS ({LINES}
     SELECT pair.*, count(*) OVER (PARTITION BY one) AS ones,
         count(*) OVER (PARTITION BY two) AS twos FROM pair
 ), found AS (
-    INSERT INTO match_found (account_id, match_id, line_ids, item_ids, rule, confidence, fee,
+    INSERT INTO match_found (account_id, line_ids, item_ids, rule, confidence, fee,
         difference, currency, explanation, suggested)
-    SELECT $1, gen_random_uuid(), ARRAY[one, two], '{{}}', 'reversal', 95, 0, 0, currency,
+    SELECT $1, ARRAY[one, two], '{{}}', 'reversal', 95, 0, 0, currency,
         jsonb_build_array('The two lines have a reference in common and cancel each other out.',
             CASE days WHEN 0 THEN 'The same day.' ELSE days || ' day(s) apart.' END),
         blocks_posting OR 95 < $5::int
@@ -38,9 +38,9 @@ SELECT count(*) AS found FROM found"""
 FEES = f"""
 WITH line AS ({LINES}
 ), found AS (
-    INSERT INTO match_found (account_id, match_id, line_ids, item_ids, rule, confidence, fee,
+    INSERT INTO match_found (account_id, line_ids, item_ids, rule, confidence, fee,
         difference, currency, explanation, suggested)
-    SELECT $1, gen_random_uuid(), ARRAY[line.id], '{{}}', 'bank-fee', 92,
+    SELECT $1, ARRAY[line.id], '{{}}', 'bank-fee', 92,
         CASE direction WHEN 'DEBIT' THEN amount ELSE -amount END, 0, currency,
         jsonb_build_array(CASE kind WHEN 'FEE' THEN 'The statement calls this a fee.'
             ELSE 'A fee by its words, with the reference of the transfer it is for.' END),
