@@ -14,11 +14,12 @@ export PYTHON
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?= --runs 10
+TRUTH_ARGS ?= --payments 10000 --seed 1
 # More workers than cores: the tests mostly wait, for processes and for PostgreSQL.
 PYTEST_ARGS ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest fmt docs chaos bench lock install clean
+.PHONY: help demo test lint types pytest fmt docs chaos truth bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name does; do \
@@ -48,6 +49,9 @@ docs: $(INSTALLED)  ## write the tables in the docs anew
 
 chaos: $(INSTALLED)  ## ten runs of 200 payments and refunds, kill -9, a faulty line; CHAOS_ARGS="…" chooses
 	@$(BIN)/python -m tests.harness $(CHAOS_ARGS)
+
+truth: $(INSTALLED)  ## a month of 10,000 payments with faults, reconciled and judged; TRUTH_ARGS="…" chooses
+	@$(BIN)/python -m tests.truth $(TRUTH_ARGS)
 
 bench: $(INSTALLED)  ## the benchmarks; BENCH_ARGS="…" chooses
 	@$(BIN)/python -m bench $(BENCH_ARGS)

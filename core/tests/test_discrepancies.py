@@ -492,6 +492,33 @@ async def test_below_the_limit_one_person_is_enough(shop: Shop) -> None:
     assert (status, entry) == ("IGNORED", {"debit": "suspense:main", "credit": "write_off"})
 
 
+async def test_the_limit_of_one_currency_says_nothing_of_another(shop: Shop) -> None:
+    desk = await Desk.open(shop, write_off_limit=5000)
+    await desk.line(currency="USD")
+    await desk.find()
+
+    asked = await discrepancies.resolve(
+        shop.core, await desk.hire(), (await desk.only())["id"], WRITTEN_OFF, "Nobody claims it"
+    )
+
+    assert asked.status == "OPEN"
+    assert await shop.value("SELECT count(*) FROM ledger_entry") == 0
+
+
+async def test_nothing_is_written_off_in_a_closed_period(shop: Shop) -> None:
+    desk = await Desk.open(shop, write_off_limit=5000)
+    line = await desk.line()
+    await desk.find()
+    only = (await desk.only())["id"]
+    await shop.run("UPDATE statement_account SET closed_until = '2026-11-20'")
+
+    with pytest.raises(IllegalState, match="closed until"):
+        await discrepancies.resolve(shop.core, await desk.hire(), only, WRITTEN_OFF, "lost")
+
+    assert await shop.value("SELECT status FROM statement_line WHERE id = $1", line) == "OPEN"
+    assert await shop.value("SELECT count(*) FROM ledger_entry") == 0
+
+
 async def test_a_difference_is_written_off_by_matching_the_two(shop: Shop) -> None:
     desk = await Desk.open(shop, write_off_limit=1000)
     payment_id = await _paid(desk)

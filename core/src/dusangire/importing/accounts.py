@@ -16,7 +16,7 @@ from dusangire.core import Core
 from dusangire.database import Row, fetch, tx
 from dusangire.errors import Conflict, GatewayNotFound, IllegalState, Invalid, NotFound
 from dusangire.gateways import Account as Gateway
-from dusangire.money import exponent
+from dusangire.money import Money, exponent
 from dusangire.permissions import Permission
 from dusangire.records import json_of
 from dusangire.statements import AccountKind
@@ -97,6 +97,15 @@ class StatementAccount:
             version=row["version"],
             created_at=row["created_at"],
         )
+
+    def is_too_much_for_one(self, amount: Money) -> bool:
+        """Whether a second person has to agree to write this off.
+
+        The limit is one of the account's currency: it says nothing of another.
+        """
+        if amount.minor == 0:
+            return False
+        return amount.currency != self.currency or abs(amount.minor) > self.settings.write_off_limit
 
 
 def same_number(one: str, other: str) -> bool:

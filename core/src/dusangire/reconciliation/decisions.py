@@ -106,7 +106,7 @@ async def _say_yes(actor: Actor, match: Match, note: str | None) -> Match:
 
 async def _too_much_for_one(match: Match) -> bool:
     account = await accounts.by_id(match.account_id)
-    return abs(match.difference.minor) > account.settings.write_off_limit
+    return account.is_too_much_for_one(match.difference)
 
 
 async def _first_yes(actor: Actor, match: Match, note: str | None) -> Match:

@@ -16,7 +16,7 @@ import orjson
 
 from dusangire.access import Actor
 from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
-from dusangire.books import posting
+from dusangire.books import periods, posting
 from dusangire.core import Core
 from dusangire.cursors import make_cursor, read_cursor
 from dusangire.database import Row, fetch, tx
@@ -348,8 +348,9 @@ async def resolve(
 
 async def _write_off(actor: Actor, found: Discrepancy, note: str) -> Discrepancy:
     what = await _at_stake(found)
+    await periods.require_open(found.account_id, *what.days)
     account = await accounts.by_id(found.account_id)
-    if what.amount.minor > account.settings.write_off_limit:
+    if account.is_too_much_for_one(what.amount):
         if found.asked_by_id is None:
             await fetch(_ASK, found.id, actor.staff_id, actor.name, note)
             return await _noted(actor, found, "discrepancy.write_off_asked", note, what.amount)
@@ -370,12 +371,14 @@ class _Stake:
     amount: Money
     line_id: UUID | None = None
     item_id: UUID | None = None
+    days: tuple[date, ...] = ()
 
 
 _SIDES = """
 SELECT l.id AS line_id, l.status AS line_status, l.amount AS line_amount, l.currency,
-    l.direction AS line_direction, l.posted, i.id AS item_id, i.status AS item_status,
-    i.amount AS item_amount, i.currency AS item_currency, i.direction AS item_direction
+    l.direction AS line_direction, l.posted, l.booking_date, i.id AS item_id,
+    i.status AS item_status, i.amount AS item_amount, i.currency AS item_currency,
+    i.direction AS item_direction
 FROM discrepancy d LEFT JOIN statement_line l ON l.id = d.line_id
 LEFT JOIN clearing_item i ON i.id = d.item_id WHERE d.id = $1"""
 
@@ -392,6 +395,7 @@ async def _at_stake(found: Discrepancy) -> _Stake:
                 amount=Money(difference, sides["currency"]),
                 line_id=sides["line_id"],
                 item_id=sides["item_id"],
+                days=(sides["booking_date"],),
             )
         raise IllegalState(
             "Several lines or payments are in this. Put them together with matchLines: what is "
@@ -399,7 +403,9 @@ async def _at_stake(found: Discrepancy) -> _Stake:
         )
     if line and found.kind is not DiscrepancyKind.FEE_MISMATCH:
         return _Stake(
-            amount=Money(sides["line_amount"], sides["currency"]), line_id=sides["line_id"]
+            amount=Money(sides["line_amount"], sides["currency"]),
+            line_id=sides["line_id"],
+            days=(sides["booking_date"],),
         )
     if item:
         return _Stake(

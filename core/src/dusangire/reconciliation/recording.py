@@ -242,12 +242,14 @@ SELECT g.match_id FROM match_batch b
 CROSS JOIN LATERAL unnest(b.item_ids) AS item (id)
 JOIN match_leg g ON g.live AND g.item_id = item.id
 """
+# $1 the run, $2 the status, $3 to $5 who confirmed it.
 _WRITE = """
 WITH made AS (
     INSERT INTO recon_match (id, account_id, reconciliation_id, status, rule, confidence,
-        explanation, currency, fee, difference)
-    SELECT match_id, account_id, $1, 'SUGGESTED', rule, confidence, explanation, currency, fee,
-        difference
+        explanation, currency, fee, difference, decided_by_kind, decided_by_name, decided_by_id,
+        decided_at)
+    SELECT match_id, account_id, $1, $2, rule, confidence, explanation, currency, fee, difference,
+        $3, $4, $5, CASE $2 WHEN 'CONFIRMED' THEN now() END
     FROM match_batch ORDER BY id
     RETURNING id
 ), legs AS (
@@ -258,8 +260,12 @@ WITH made AS (
         UNION ALL SELECT NULL, unnest(b.item_ids)
     ) AS leg
 ), lines AS (
-    UPDATE statement_line l SET status = 'SUGGESTED'
-    FROM match_batch b WHERE l.id = ANY(b.line_ids) AND $2
+    UPDATE statement_line l SET status = CASE $2 WHEN 'CONFIRMED' THEN 'MATCHED' ELSE $2 END
+    FROM (SELECT unnest(line_ids) AS id FROM match_batch) AS leg WHERE l.id = leg.id
+), items AS (
+    UPDATE clearing_item i SET status = 'MATCHED'
+    FROM (SELECT unnest(item_ids) AS id FROM match_batch) AS leg
+    WHERE i.id = leg.id AND $2 = 'CONFIRMED'
 )
 SELECT id FROM made"""
 _PAYMENTS = """
@@ -298,8 +304,8 @@ async def _write_batch(reconciliation_id: UUID | None, who: Actor) -> int:
     await fetch(_DROP_DECIDED)
     for row in await fetch(_IN_THE_WAY):
         await _give_way(row["match_id"], who)
-    ids = [row["id"] for row in await fetch(_WRITE, reconciliation_id, False)]
-    await fetch(_CONFIRM, ids, who.kind, who.name, who.staff_id)
+    confirmed = "CONFIRMED", who.kind, who.name, who.staff_id
+    ids = [row["id"] for row in await fetch(_WRITE, reconciliation_id, *confirmed)]
     await posting.post_matches(ids, who.name)
     await standing.refresh([row["payment_id"] for row in await fetch(_PAYMENTS)])
     return len(ids)
@@ -354,4 +360,4 @@ async def suggest_found(account_id: UUID, reconciliation_id: UUID | None, who: A
         await fetch(_LOCK_ITEMS, gone)
         await fetch(_GIVE_WAY, gone, "UNMATCHED", who.kind, who.name, who.staff_id, SUPERSEDED)
         await fetch(_DROP_TAKEN)
-        await fetch(_WRITE, reconciliation_id, True)
+        await fetch(_WRITE, reconciliation_id, "SUGGESTED", None, None, None)
