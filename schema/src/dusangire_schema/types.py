@@ -1005,7 +1005,7 @@ class Event:
     cursor: str
     type: str = strawberry.field(
         description="payment.pending, payment.succeeded, refund.succeeded, invoice.issued, "
-        "reconciliation.progress, discrepancy.opened, gateway.health …"
+        "reconciliation.progress, gateway.health …"
     )
     occurred_at: datetime
     payment: Payment | None
