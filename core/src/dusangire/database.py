@@ -246,10 +246,7 @@ async def fetch(statement: str, *values: Any) -> list[Row]:
     try:
         if (patience := _patience.get()) is not None:
             async with connection.acquire_connection() as patient:
-                # Planned for these values: a plan for any list of ids is one for ten of them, and
-                # PostgreSQL takes to it when a prepared statement comes the sixth time.
-                planned = await patient.prepare(statement, timeout=patience)
-                rows = await planned.fetch(*values, timeout=patience)
+                rows = await patient.fetch(statement, *values, timeout=patience)
             return [dict(row) for row in rows]
         return await connection.execute_query_dict(statement, list(values))
     except _COLLIDED:
@@ -301,10 +298,13 @@ async def tx(*, patience: float | None = None) -> AsyncIterator[None]:
         async with in_transaction():
             if patience is not None:
                 limit = str(round(patience * 1000))
+                # Planned for its values each time: a plan for any list of ids is one for ten of
+                # them, and PostgreSQL takes to it when a statement comes the sixth time.
                 await fetch(
                     "SELECT set_config('statement_timeout', $1, true), "
                     "set_config('idle_in_transaction_session_timeout', $1, true), "
-                    "set_config('lock_timeout', '10000', true)",
+                    "set_config('lock_timeout', '10000', true), "
+                    "set_config('plan_cache_mode', 'force_custom_plan', true)",
                     limit,
                 )
             yield
