@@ -418,6 +418,27 @@ async def test_a_wallet_emptied_to_the_bank_is_money_in_transit(desk: Desk) -> N
     assert await desk.breaks() == []
 
 
+async def test_a_payout_of_a_file_that_does_not_agree_waits_for_a_person(desk: Desk) -> None:
+    import_id, [line] = await desk.lines("wallet", {"amount": -4000, "kind": "PAYOUT"})
+    await desk.run("UPDATE statement_import SET blocks_posting = true WHERE id = $1", import_id)
+    async with tx():
+        await posting.post_lines(import_id)
+    waiting = await desk.items(), await desk.balances()
+
+    await desk.run("UPDATE statement_import SET blocks_posting = false WHERE id = $1", import_id)
+    for _ in range(2):
+        async with tx():
+            await posting.post_payouts(import_id)
+
+    assert waiting == ([], {"bank:wallet": -4000, "suspense:wallet": 4000})
+    [payout] = await desk.items()
+    assert payout["amount"] == 4000
+    assert await desk.balances() == {"bank:wallet": -4000, "in_transit:wallet": 4000}
+    [row] = await desk.run("SELECT status FROM statement_line WHERE id = $1", line)
+    assert row["status"] == "MATCHED"
+    assert await desk.breaks() == []
+
+
 async def test_a_wallets_payout_is_undone_unless_the_bank_confirmed_it(desk: Desk) -> None:
     await desk.imported(
         "wallet", {"amount": -4000, "kind": "PAYOUT"}, {"amount": -1, "kind": "PAYOUT"}

@@ -17,6 +17,7 @@ from dusangire.importing.imports import ImportRequest, ImportStatus
 from dusangire.importing.sandbox import Limits
 from dusangire.keyring import Keyring
 from dusangire.permissions import Scope
+from dusangire.reconciliation import runs
 from dusangire.testing import formats
 
 
@@ -229,6 +230,16 @@ async def test_balances_that_do_not_agree_wait_for_a_person(bank: Bank) -> None:
         "SELECT detail->>'note' AS note FROM audit_entry WHERE action = 'statement.import_released'"
     )
     assert entries == [{"note": "the bank confirmed it"}]
+
+
+async def test_lines_released_during_a_run_have_their_own_afterwards(bank: Bank) -> None:
+    core = bank.shop.core
+    done = await bank.imported(statement(*LINES[:2]))
+    before = await runs.begin_due(core)
+    await imports.release(core, SYSTEM, done.id, "the bank confirmed it")
+    await runs.work_due(core)
+
+    assert (before, await runs.begin_due(core)) == (0, 1)
 
 
 async def test_card_numbers_are_masked_before_anything_is_stored(bank: Bank) -> None:

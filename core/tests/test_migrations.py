@@ -249,8 +249,9 @@ INDEXES = {
         "(account_id, sha256) WHERE ((status = 'COMPLETED'::text) AND (NOT dry_run))"
     ),
     "statement_import_idx": "(statement_import_id)",
+    "statement_import_reconcile_idx": "(account_id) WHERE reconcile_due",
     "statement_import_upload_idx": "(upload_id)",
-    "statement_line_import_idx": "(statement_import_id)",
+    "statement_line_import_idx": "(statement_import_id, booking_date)",
     "statement_line_listed_idx": "(booking_date, id)",
     "statement_line_open_idx": (
         "(account_id, booking_date, id) WHERE (status = ANY (ARRAY['OPEN'::text, "

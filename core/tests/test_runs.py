@@ -138,7 +138,10 @@ async def test_an_import_during_a_run_has_its_own_afterwards(counter: Counter) -
     core, desk = counter.shop.core, counter.desk
     await _begin(counter)
     await counter.line()
-    await counter.shop.run("UPDATE statement_import SET finished_at = now(), lines_new = 1")
+    # Its transaction began before the run did, and ended after.
+    await counter.shop.run(
+        "UPDATE statement_import SET reconcile_due = true, finished_at = now() - interval '1 hour'"
+    )
 
     meanwhile = await runs.after_import(core, desk.account_id, desk.import_id)
     await counter.work()
@@ -148,6 +151,20 @@ async def test_an_import_during_a_run_has_its_own_afterwards(counter: Counter) -
     assert (meanwhile, begun) == (None, [1, 0])
     kinds = await counter.shop.rows("SELECT kind FROM reconciliation ORDER BY created_at")
     assert [row["kind"] for row in kinds] == ["MANUAL", "IMPORT"]
+
+
+@pytest.mark.parametrize(("last", "more"), [(TO, 0), (date(2026, 11, 3), 1)])
+async def test_a_run_over_other_days_leaves_an_import_its_own(
+    counter: Counter, last: date, more: int
+) -> None:
+    core = counter.shop.core
+    await counter.line()
+    await counter.shop.run("UPDATE statement_import SET reconcile_due = true")
+
+    await runs.begin(core, OPERATOR, "main", FROM, last)
+    await counter.work()
+
+    assert await runs.begin_due(core) == more
 
 
 async def test_each_account_has_one_run_a_night_however_many_workers(counter: Counter) -> None:

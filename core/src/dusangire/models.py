@@ -861,7 +861,10 @@ class StatementProfile(Model):
 
 
 class StatementImport(Model):
-    """One file at work, or done. A try that ended leaves nothing but this row."""
+    """One file at work, or done. A try that ended leaves nothing but this row.
+
+    `reconcile_due`: no run has covered its lines, or not since a person released them.
+    """
 
     id = fields.UUIDField(primary_key=True)
     account: fields.ForeignKeyRelation["StatementAccount"] = fields.ForeignKeyField(
@@ -885,6 +888,7 @@ class StatementImport(Model):
     error = fields.JSONField[object](null=True)
     progress = fields.FloatField(default=0)
     blocks_posting = fields.BooleanField(default=False)
+    reconcile_due = fields.BooleanField(default=False)
     requested_by_kind = fields.TextField()
     requested_by_name = fields.TextField()
     requested_by: fields.ForeignKeyNullableRelation["Staff"] = fields.ForeignKeyField(

@@ -92,8 +92,9 @@ WITH fresh AS MATERIALIZED (
             nullif(bank_reference, ''), booking_date::text) AS payout,
         coalesce(occurred_at, booking_date::timestamp AT TIME ZONE 'Africa/Kigali') AS at
     FROM statement_line l JOIN statement_account a ON a.id = l.account_id
-    WHERE l.id = ANY($1::uuid[]) AND a.kind = 'WALLET' AND l.kind = 'PAYOUT'
-        AND direction = 'DEBIT' AND status = 'OPEN'
+    JOIN statement_import i ON i.id = l.statement_import_id AND NOT i.blocks_posting
+    WHERE i.id = $1 AND a.kind = 'WALLET' AND l.kind = 'PAYOUT'
+        AND l.direction = 'DEBIT' AND l.status = 'OPEN' AND l.posted
 ), counted AS (
     SELECT fresh.*, row_number() OVER (PARTITION BY payout ORDER BY booking_date, number, id) + (
         SELECT count(*) FROM clearing_item other
@@ -137,13 +138,19 @@ async def post_lines(import_id: UUID) -> None:
     """Takes the booked lines of an import into the books, each once, and what they pay out."""
     held = await fetch(_HOLD_ACCOUNT, import_id)
     lines = [row["line_id"] for row in await fetch(_LINES, import_id)]
-    if not held or held[0]["kind"] == "BANK":
-        return
-    if held[0]["kind"] == "SETTLEMENT":
+    if held and held[0]["kind"] == "SETTLEMENT":
         await fetch(_SET_ASIDE, import_id)
         await fetch(_PAYOUTS, lines)
-    else:
-        await fetch(_EMPTIED, lines)
+    await post_payouts(import_id)
+
+
+async def post_payouts(import_id: UUID) -> None:
+    """Takes what a wallet's lines call a payout as money on its way to the bank, each line once.
+
+    Nothing while the import waits for a person: its lines explain nothing by themselves.
+    """
+    await fetch(_HOLD_ACCOUNT, import_id)
+    await fetch(_EMPTIED, import_id)
 
 
 # ── matches ──────────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from dusangire.audit.entries import AUDIT_COLUMNS, audit_values, correlation_id
 from dusangire.books import posting
 from dusangire.core import Core
 from dusangire.database import LOST, Row, fetch, tx
-from dusangire.errors import Conflict, IllegalState, NotFound, Retryable, UnknownFormat
+from dusangire.errors import IllegalState, NotFound, Retryable, UnknownFormat
 from dusangire.importing import accounts, profiles, sandbox, uploads
 from dusangire.importing.accounts import StatementAccount, same_number
 from dusangire.importing.integrity import Before, Tally, Warned, blocks, shortened
@@ -230,7 +230,8 @@ async def newest(actor: Actor, limit: int = 25) -> list[StatementImport]:
 # ── released by a person ─────────────────────────────────────────────────────────────────────────
 
 _RELEASE = f"""WITH released AS (
-    UPDATE statement_import SET blocks_posting = false WHERE id = $1 AND blocks_posting RETURNING *
+    UPDATE statement_import SET blocks_posting = false, reconcile_due = lines_new > 0
+    WHERE id = $1 AND blocks_posting RETURNING *
 ), note AS (
     INSERT INTO audit_entry {AUDIT_COLUMNS} SELECT $2, $3, $4, $5, $6::jsonb, $7 FROM released
 )
@@ -257,8 +258,11 @@ async def release(core: Core, actor: Actor, import_id: UUID, note: str) -> State
         f"statement_import:{import_id}",
         {"note": note},
     )
-    if await fetch(_RELEASE, import_id, *said):
-        await _reconcile(core, rows[0]["account_id"], import_id)
+    async with tx():
+        released = await fetch(_RELEASE, import_id, *said)
+        await posting.post_payouts(import_id)
+    if released:
+        await runs.after_import(core, rows[0]["account_id"], import_id)
     return StatementImport.of((await fetch(_FIND, import_id))[0])
 
 
@@ -315,7 +319,7 @@ async def _work_on(core: Core, row: Row, limits: Limits) -> None:
         return
     log.info("statement imported", account=account.code, new=result.new, known=result.known)
     if not row["dry_run"] and result.new:
-        await _reconcile(core, account.id, row["id"])
+        await runs.after_import(core, account.id, row["id"])
 
 
 async def _read(
@@ -366,14 +370,6 @@ async def _fail(row: Row, refused: Refused, format: str | None = None) -> None:
     await fetch(_FAIL, row["id"], row["tries"], text, format, *said)
 
 
-async def _reconcile(core: Core, account_id: UUID, import_id: UUID) -> None:
-    # The lines are in. A run that cannot begin now begins with the next one.
-    try:
-        await runs.after_import(core, account_id, import_id)
-    except Conflict:
-        log.info("a run goes on already", account=str(account_id))
-
-
 # ── stored, all or nothing ───────────────────────────────────────────────────────────────────────
 
 
@@ -407,8 +403,8 @@ async def _store(
             await _Storing(core, account, row, result).all_of(spool)
             if row["dry_run"]:
                 raise _DryRun
-            await posting.post_lines(row["id"])
             await _finish(row, result)
+            await posting.post_lines(row["id"])
     if row["dry_run"]:
         await _finish(row, result)
 
@@ -417,7 +413,7 @@ _FINISH = f"""WITH done AS (
     UPDATE statement_import SET status = 'COMPLETED', progress = 1, finished_at = now(),
         next_try_at = NULL, format = $3, lines_read = $4, lines_new = $5, lines_duplicate = $6,
         lines_rejected = $7, warnings = $8::jsonb, rejects = $9::jsonb, preview = $10::jsonb,
-        blocks_posting = $11
+        blocks_posting = $11, reconcile_due = NOT dry_run AND $6 > 0
     WHERE id = $1 AND tries = $2 AND status = 'RUNNING' RETURNING id
 )
 INSERT INTO audit_entry {AUDIT_COLUMNS} SELECT $12, $13, $14, $15, $16::jsonb, $17 FROM done"""

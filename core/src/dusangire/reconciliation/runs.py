@@ -71,6 +71,13 @@ _BEGIN = f"""WITH made AS (
         requested_by_name, requested_by_id, correlation_id, night, step)
     VALUES ($1, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'waiting')
     ON CONFLICT DO NOTHING RETURNING *
+), covered AS (
+    UPDATE statement_import i SET reconcile_due = false FROM made
+    WHERE i.account_id = made.account_id AND i.reconcile_due
+        AND made.from_date <= (
+            SELECT min(booking_date) FROM statement_line l WHERE l.statement_import_id = i.id)
+        AND made.to_date >= (
+            SELECT max(booking_date) FROM statement_line l WHERE l.statement_import_id = i.id)
 ), run AS (
     SELECT made.*, {_WITH_ACCOUNT} FROM made JOIN statement_account a ON a.id = made.account_id
 ), {_EVENT}, audit AS (
@@ -150,7 +157,7 @@ WHERE l.statement_import_id = $1 AND a.id = $2 GROUP BY a.id"""
 
 async def after_import(core: Core, account_id: UUID, import_id: UUID) -> Reconciliation | None:
     """A run over the days that an import brought; None when it brought nothing, or when another
-    run goes on: `begin_due` makes up for it once that one has ended.
+    run goes on: `begin_due` makes up for it once that one has ended, unless that one covers it.
     """
     rows = await fetch(_IMPORTED, import_id, account_id)
     if not rows:
@@ -161,17 +168,13 @@ async def after_import(core: Core, account_id: UUID, import_id: UUID) -> Reconci
     )
 
 
-# The days of imports that ended after the last run began, of accounts where none goes on now.
+# The days of imports that no run has covered, of accounts where none goes on now.
 _LEFT_OVER = """SELECT a.id, a.code, min(l.booking_date) AS first, max(l.booking_date) AS last
-FROM statement_account a
-LEFT JOIN LATERAL (
-    SELECT created_at, status FROM reconciliation r WHERE r.account_id = a.id
-    ORDER BY r.created_at DESC, r.id DESC LIMIT 1
-) last ON true
-JOIN statement_import i ON i.account_id = a.id AND i.status = 'COMPLETED' AND NOT i.dry_run
-    AND i.lines_new > 0 AND i.finished_at > coalesce(last.created_at, '-infinity')
+FROM statement_import i JOIN statement_account a ON a.id = i.account_id
 JOIN statement_line l ON l.statement_import_id = i.id
-WHERE last.status IS DISTINCT FROM 'RUNNING' GROUP BY a.id ORDER BY a.code"""
+WHERE i.reconcile_due AND NOT EXISTS (
+    SELECT FROM reconciliation r WHERE r.account_id = a.id AND r.status = 'RUNNING')
+GROUP BY a.id ORDER BY a.code"""
 # The night of a day begins at two in the morning in Kigali, by the database's clock.
 _NIGHT = """WITH clock AS (
     SELECT (now() AT TIME ZONE 'Africa/Kigali')::date AS today,

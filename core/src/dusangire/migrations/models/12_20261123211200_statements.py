@@ -65,6 +65,7 @@ CREATE TABLE statement_import (
     error jsonb,
     progress double precision NOT NULL DEFAULT 0,
     blocks_posting boolean NOT NULL DEFAULT false,
+    reconcile_due boolean NOT NULL DEFAULT false,
     requested_by_kind text NOT NULL,
     requested_by_name text NOT NULL,
     requested_by_id uuid REFERENCES staff (id),
@@ -78,6 +79,7 @@ CREATE TABLE statement_import (
 CREATE UNIQUE INDEX statement_import_file_once ON statement_import (account_id, sha256)
     WHERE status = 'COMPLETED' AND NOT dry_run;
 CREATE INDEX statement_import_due_idx ON statement_import (next_try_at) WHERE status = 'RUNNING';
+CREATE INDEX statement_import_reconcile_idx ON statement_import (account_id) WHERE reconcile_due;
 CREATE INDEX statement_import_created_idx ON statement_import (created_at, id);
 CREATE INDEX statement_import_upload_idx ON statement_import (upload_id);
 
@@ -150,7 +152,7 @@ CREATE INDEX statement_line_open_idx ON statement_line (account_id, booking_date
 CREATE INDEX statement_line_listed_idx ON statement_line (booking_date, id);
 CREATE INDEX statement_line_status_idx ON statement_line (status, booking_date, id);
 CREATE INDEX statement_line_statement_idx ON statement_line (statement_id);
-CREATE INDEX statement_line_import_idx ON statement_line (statement_import_id);
+CREATE INDEX statement_line_import_idx ON statement_line (statement_import_id, booking_date);
 CREATE INDEX statement_line_settlement_idx ON statement_line (account_id, settlement)
     WHERE settlement IS NOT NULL;
 
