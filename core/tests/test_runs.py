@@ -13,7 +13,7 @@ from dusangire.access import OPERATOR, SYSTEM, Actor
 from dusangire.errors import Forbidden, IllegalState, Invalid, NotFound, SelfApproval, StaleApproval
 from dusangire.outbox.body import body_of
 from dusangire.permissions import Role, Scope
-from dusangire.reconciliation import decisions, matching, report, runs
+from dusangire.reconciliation import decisions, matching, recording, report, runs
 from dusangire.reconciliation.report import cell
 from dusangire.records import Reconciliation, RunKind, RunStatus
 from dusangire.tail import EVENT_COLUMNS, EventRecord
@@ -178,6 +178,46 @@ async def test_each_account_has_one_run_a_night_however_many_workers(counter: Co
     assert (begun, again) == (1, 0)
     [row] = await counter.shop.rows("SELECT kind, status FROM reconciliation")
     assert (row["kind"], row["status"]) == ("NIGHTLY", "APPROVED")
+
+
+async def test_lines_of_a_file_that_does_not_agree_are_suggested_until_a_person_looked(
+    counter: Counter,
+) -> None:
+    await _matchable(counter)
+    await counter.shop.run("UPDATE statement_import SET blocks_posting = true")
+    await _ended(counter)
+    blocked = await counter.shop.rows("SELECT status, rule FROM recon_match")
+    posted = await counter.shop.value("SELECT count(*) FROM ledger_entry WHERE cause = 'match'")
+
+    await counter.shop.run("UPDATE statement_import SET blocks_posting = false")
+    await _ended(counter)
+
+    assert ([dict(row) for row in blocked], posted) == (
+        [{"status": "SUGGESTED", "rule": "exact-reference"}],
+        0,
+    )
+    live = await counter.shop.rows("SELECT status FROM recon_match WHERE status <> 'UNMATCHED'")
+    assert [row["status"] for row in live] == ["CONFIRMED"]
+    assert await counter.balanced() == (0, 0)
+
+
+async def test_a_machines_suggestion_gives_way_to_what_is_sure(counter: Counter) -> None:
+    other, item = await counter.paid(), await counter.paid()
+    line_id = await counter.line(5000, ("RF", item["named"]))
+    guessed = await counter.suggested(line_id, other)
+
+    await _ended(counter)
+
+    [sure] = await counter.shop.rows(
+        "SELECT g.item_id FROM recon_match m JOIN match_leg g ON g.match_id = m.id "
+        "WHERE m.status = 'CONFIRMED' AND g.item_id IS NOT NULL"
+    )
+    assert sure["item_id"] == item["id"]
+    ended = await counter.shop.row("SELECT status, note FROM recon_match WHERE id = $1", guessed)
+    assert (ended["status"], ended["note"]) == ("UNMATCHED", recording.SUPERSEDED)
+    free = await counter.shop.value("SELECT status FROM clearing_item WHERE id = $1", other["id"])
+    assert free == "OPEN"
+    assert await counter.balanced() == (0, 0)
 
 
 # ── approving ────────────────────────────────────────────────────────────────────────────────────
