@@ -3,13 +3,14 @@
 A command's module is imported when that command is asked for, so that `--help` is there at once.
 """
 
+import gc
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,12 +94,22 @@ def application(words: Sequence[str]) -> typer.Typer:
         if name != asked:
             app.command(name, help=about)(_not_asked)
             continue
-        module = import_module(f"dusangire_server.cli.{name}")
+        module = _imported(f"dusangire_server.cli.{name}")
         if isinstance(group := getattr(module, "app", None), typer.Typer):
             app.add_typer(group, name=name, help=about, no_args_is_help=True)
         else:
             app.command(name, help=about)(module.command)
     return app
+
+
+def _imported(name: str) -> Any:
+    """A module. What it brings stays as long as the process: nobody looks for garbage there."""
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _options(
