@@ -52,6 +52,9 @@ MOST_REJECTS = 1_000
 """So many lines that could not be read are kept for a person to look at."""
 
 _PREVIEW = 20
+# After so many new lines the plans of earlier statements are not to be trusted.
+_MANY = 1_000
+_COUNTED = "ANALYZE statement_line, line_ref"
 _CHUNK = 500
 _TRIES = 5
 # Longer than reading may take; renewed as long as it goes on.
@@ -407,6 +410,9 @@ async def _store(
             await posting.post_lines(row["id"])
     if row["dry_run"]:
         await _finish(row, result)
+    elif result.new >= _MANY:
+        async with tx(patience=60):
+            await fetch(_COUNTED)
 
 
 _FINISH = f"""WITH done AS (

@@ -51,6 +51,8 @@ LEASE = timedelta(seconds=60)
 TRIES = 8
 # So many seconds a run waits for events to get their places.
 STAMPED = 10.0
+# After so many new items the plans of earlier statements are not to be trusted.
+MANY = 1_000
 # People watch: nobody reads faster.
 TOLD_EVERY = 0.4
 _WITH_ACCOUNT = "a.code AS account_code, a.currency AS account_currency"
@@ -317,6 +319,9 @@ async def _steps(core: Core, account: StatementAccount, row: Row, tell: Tell) ->
     while step := await items.collect(core):
         moved += step
         await tell("collecting", 0.02 + 0.13 * moved / (moved + 20_000))
+    if moved >= MANY:
+        async with tx(patience=60):
+            await fetch("ANALYZE clearing_item, item_ref")
     await tell("matching", 0.15)
 
     async def matched(what: str, part: float) -> None:
