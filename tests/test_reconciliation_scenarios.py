@@ -16,7 +16,7 @@ from tests.truth.month import rf
 
 from dusangire.access import OPERATOR, Actor
 from dusangire.errors import IllegalState
-from dusangire.gateway import Succeeded
+from dusangire.gateway import Environment, Succeeded
 from dusangire.money import Money
 from dusangire.permissions import Role
 from dusangire.reconciliation import decisions, report, runs
@@ -388,6 +388,31 @@ async def test_16_money_that_comes_after_the_payment_was_cancelled(desk: Desk) -
     assert await status(desk, payment) == "SUCCEEDED"
     assert await matches(desk) == [(["FT1"], [payment.name])]
     assert (await the(desk, "LATE"))["payment_id"] == payment.id
+
+
+async def test_a_bank_account_that_is_no_gateways_own_settles_transfers_and_nothing_else(
+    desk: Desk,
+) -> None:
+    courier = await desk.core.gateways.save(
+        OPERATOR,
+        code="courier",
+        plugin="cod",
+        name="Courier",
+        environment=Environment.TEST,
+        config={"currency": "RWF"},
+    )
+    desk.gateways["courier"] = courier.id
+    transfer = paid(0, status="PENDING", transaction=None)
+    delivery = paid(1, gateway="courier", status="PENDING", transaction=None)
+    await desk.load([transfer, delivery])
+    await desk.rows("UPDATE statement_account SET gateway_id = NULL WHERE code = 'bank'")
+
+    await bank(desk, line(15_000, rf(transfer.body)), line(15_000, rf(delivery.body), "FT2"))
+    await desk.reconcile("bank")
+
+    assert await status(desk, transfer) == "SUCCEEDED"
+    assert await status(desk, delivery) == "PENDING"
+    assert await matches(desk) == [(["FT1"], [transfer.name])]
 
 
 async def test_17_a_lost_webhook_is_a_status_mismatch_until_the_gateway_is_asked(

@@ -202,7 +202,7 @@ async def match(
     await exact(scope)
     await write()
     await tell("settling payments", 0.35)
-    if await settling.settle(core, scope.account, scope.begin, scope.end):
+    if await settling.settle(core, account, scope.gateways, scope.begin, scope.end):
         await exact(scope)
         await write()
     await tell("references and fees", 0.45)

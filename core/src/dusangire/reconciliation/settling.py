@@ -17,10 +17,12 @@ from dusangire.books import items
 from dusangire.core import Core
 from dusangire.database import Row, fetch, tx
 from dusangire.gateway import Succeeded
+from dusangire.gateways import Account
 from dusangire.importing.accounts import StatementAccount
 from dusangire.lifecycle import AttemptStatus, TransactionKind
 from dusangire.money import Money
 from dusangire.plugins import Capability
+from dusangire.statements import AccountKind
 
 log = structlog.get_logger(__name__)
 
@@ -102,15 +104,18 @@ WHERE l.account_id = $1 AND l.status IN ('OPEN', 'SUGGESTED') AND l.entry_status
 RETURNING a.id"""
 
 
-async def settle(core: Core, account: StatementAccount, begin: date, end: date) -> int:
+async def settle(
+    core: Core, account: StatementAccount, gateways: Sequence[UUID], begin: date, end: date
+) -> int:
     """Settles what this bank account's lines pay for; gives how many payments that were.
 
-    Each payment in a transaction of its own. Their money is an item of the books afterwards.
+    gateways: whose money the account shows. Each payment in a transaction of its own. Their money
+    is an item of the books afterwards.
     """
     if account.kind != "BANK":
         await _ask_again(core, account, begin, end)
         return 0
-    gateways = await _confirmed_by_hand(core, account)
+    gateways = await _confirmed_by_hand(core, account, gateways)
     rows: list[Row] = []
     if gateways:
         async with tx(patience=_PATIENCE):
@@ -150,12 +155,22 @@ async def _ask_again(core: Core, account: StatementAccount, begin: date, end: da
         core.work.set()
 
 
-async def _confirmed_by_hand(core: Core, account: StatementAccount) -> Sequence[UUID]:
-    if account.gateway_id is None:
-        return []
-    gateway = await core.gateways.by_id(account.gateway_id)
-    by_hand = Capability.MANUAL_CONFIRMATION in gateway.capabilities
-    return [gateway.id] if by_hand else []
+async def _confirmed_by_hand(
+    core: Core, account: StatementAccount, gateways: Sequence[UUID]
+) -> list[UUID]:
+    """Those that cannot be asked. On an account that is no gateway's own, only transfers to a bank:
+    whether a courier was paid, the courier's report tells."""
+    found = [await core.gateways.by_id(gateway_id) for gateway_id in gateways]
+    return [
+        gateway.id
+        for gateway in found
+        if Capability.MANUAL_CONFIRMATION in gateway.capabilities
+        and (account.gateway_id is not None or _is_shown_by_banks(gateway))
+    ]
+
+
+def _is_shown_by_banks(gateway: Account) -> bool:
+    return gateway.plugin is not None and gateway.plugin.description.statement is AccountKind.BANK
 
 
 async def _settle(core: Core, account: StatementAccount, row: Row) -> bool:
