@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 from uuid import UUID
 
@@ -16,8 +18,9 @@ from dusangire import sequencer
 from dusangire.access import OPERATOR
 from dusangire.core import Core
 from dusangire.errors import DusangireError, Invalid
+from dusangire.reconciliation import discrepancies, runs
 from dusangire.reconciliation import report as reports
-from dusangire.reconciliation import runs
+from dusangire.reconciliation.discrepancies import DiscrepancyFilter, DiscrepancyStatus
 from dusangire.reconciliation.report import Report
 from dusangire.records import Reconciliation, RunStatus
 from dusangire_server.cli.output import AsJson, put_facts, put_json, say, to_json
@@ -25,6 +28,8 @@ from dusangire_server.cli.session import run
 from dusangire_server.sheets import write_xlsx
 
 _POLL = 0.3
+# So many that do not agree are read on a terminal.
+_SHOWN = 20
 
 
 class Form(StrEnum):
@@ -70,7 +75,7 @@ def command(
         if ended.status is RunStatus.FAILED:
             raise RunFailed(f"The run {ended.id} failed: {ended.error}")
         found = await reports.report(core, OPERATOR, ended.id)
-        await put_report(found, form, out, as_json=as_json)
+        await put_report(core, found, form, out, as_json=as_json)
         return found
 
     found = run(work)
@@ -125,13 +130,16 @@ def _bar() -> Iterator[Callable[[Reconciliation], None]]:
         )
 
 
-async def put_report(found: Report, form: Form, out: Path | None, *, as_json: bool) -> None:
-    """A report, to a file or to stdout."""
+async def put_report(
+    core: Core, found: Report, form: Form, out: Path | None, *, as_json: bool
+) -> None:
+    """A report, to a file or to stdout. On a terminal, what does not agree comes in words."""
     if as_json:
         put_json({"reconciliation": found.run, "report": _shown(found)})
         return
     if form is Form.TABLE:
-        put_facts({name: value for name, value in found.facts if name})
+        put_facts({name: _grouped(value) for name, value in found.facts if name})
+        await _put_breaks(core, found)
     elif form is Form.XLSX and out is not None:
         with out.open("wb") as file:
             await write_xlsx(OPERATOR, found, file)
@@ -139,6 +147,19 @@ async def put_report(found: Report, form: Form, out: Path | None, *, as_json: bo
         await _put_csv(found, out)
     if out is not None and form is not Form.TABLE:
         say(f"Written to {out}.")
+
+
+def _grouped(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int | Decimal) else value
+
+
+async def _put_breaks(core: Core, found: Report) -> None:
+    wanted = DiscrepancyFilter(account=found.run.account, status=[DiscrepancyStatus.OPEN])
+    page = await discrepancies.discrepancies(core, OPERATOR, wanted, _SHOWN)
+    for one in page.items:
+        typer.echo(f"\n{one.kind}, {one.since}\n{fill(one.message, 100)}")
+    if page.has_next:
+        say(f"\nThese are the newest {_SHOWN}. --report csv has all of them.")
 
 
 async def _put_csv(found: Report, out: Path | None) -> None:

@@ -77,7 +77,7 @@ def report(
 
     async def work(core: Core, _url: str) -> Report:
         found = await reports.report(core, OPERATOR, run_id)
-        await put_report(found, form, out, as_json=as_json)
+        await put_report(core, found, form, out, as_json=as_json)
         return found
 
     run(work)

@@ -18,6 +18,7 @@ from dusangire.importing import accounts, imports, stored, uploads
 from dusangire.importing.accounts import StatementAccount
 from dusangire.importing.imports import ImportRequest, ImportStatus, StatementImport
 from dusangire.importing.stored import LineFilter, LineStatus, StatementLine
+from dusangire.money import Money
 from dusangire.queries import Page
 from dusangire.statements import AccountKind
 from dusangire_server.cli.output import AsJson, put_facts, put_json, put_table, say
@@ -129,9 +130,13 @@ def _put(done: StatementImport) -> None:
         put_table(
             ("day", "direction", "amount", "narration"),
             [
-                (one["booking_date"], one["direction"], one["amount"]["minor"], one["narration"])
+                (
+                    one["booking_date"],
+                    one["direction"],
+                    Money(one["amount"]["minor"], one["amount"]["currency"]),
+                    one.get("narration") or one.get("counterparty"),
+                )
                 for one in done.preview
-                if "narration" in one
             ],
         )
 
@@ -148,6 +153,7 @@ def _plain(done: StatementImport) -> dict[str, Any]:
         "linesRejected": done.lines_rejected,
         "warnings": done.warnings,
         "rejected": done.rejected,
+        "preview": done.preview if done.dry_run else None,
         "error": done.error,
         "blocksPosting": done.blocks_posting,
     }
