@@ -264,11 +264,16 @@ async def test_the_demo_takes_a_payment_by_what_it_prints_and_keeps_it(
         reference = re.findall(r"PAY-[0-9A-Z]{8}", made)[0]
         watched = await _watch(tries[1], f'"type":"payment.succeeded".*{reference}')
         page = await _pay_on_the_page(await _bash(tries[2]))
+        [imports, reconciles] = re.findall(r"^\S+ (statements .+|reconcile .+)$", shown, re.M)
+        await _bash(f"env -C {tmp_path} {PROGRAM} {imports}")
+        report = await _bash(f"env -C {tmp_path} {PROGRAM} {reconciles}")
         taken = await _refused(tmp_path, *demo)
         seconds = await stopped(first, signal.SIGINT)
 
     assert "SUCCEEDED" in watched
     assert 'data-state="paid"' in page
+    assert re.search(r"^lines matched +2$", report, re.M), report
+    assert "18,000 RWF came into" in report
     assert f"Port {port} of 127.0.0.1 is taken" in taken
     assert seconds < 3
     assert is_free(port)

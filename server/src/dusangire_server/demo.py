@@ -7,6 +7,7 @@ import shlex
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,9 @@ from dusangire.core import Core, open_core
 from dusangire.cursors import position_cursor
 from dusangire.database import migrate
 from dusangire.errors import CannotStart, GatewayNotFound, NotFound, Unauthenticated
+from dusangire.gateway import TransferToAccount
 from dusangire.gateways import Account
+from dusangire.importing.imports import KIGALI
 from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.invoicing import merchant
 from dusangire.lifecycle import PaymentStatus
@@ -55,7 +58,7 @@ class Welcome:
     """What there is, once everything is ready. simulators: a page for each, by gateway.
 
     login_url, approver_url: each signs somebody in once; an administrator, and the second person
-        whom a refund needs.
+        whom a refund needs. statement: a file of the bank's, to be imported, if there is a bank.
     """
 
     graphql_url: str
@@ -63,6 +66,7 @@ class Welcome:
     approver_url: str
     api_key: str
     simulators: Mapping[str, str]
+    statement: Path | None
     tries: tuple[Try, ...]
 
 
@@ -261,6 +265,36 @@ async def _make(core: Core, sample: Sample) -> None:
         await sample.then(core, done.payment)
 
 
+# A transfer that somebody made for a sample, what the bank took for it, and money of a stranger.
+_STATEMENT = """Date,Value Date,Reference,Description,Debit,Credit,Balance
+{day},{day},FT0001,TRANSFER FROM UWASE ALINE {reference},,{amount},{first}
+{day},{day},FT0001,TRANSFER COMMISSION,500,,{second}
+{day},{day},FT0002,TRANSFER FROM KAMANA PAUL,,18000,{third}
+"""
+
+
+async def _write_statement(core: Core) -> Path | None:
+    """The bank's file, the same at each start: the transfer is the one that a sample waits for."""
+    file = core.settings.home / "bank-statement.csv"
+    if file.exists():
+        return file
+    waiting = queries.PaymentFilter(gateway=["bank"], status=[PaymentStatus.PENDING])
+    for payment in (await queries.payments(core, OPERATOR, waiting, first=1)).items:
+        if isinstance(payment.next_action, TransferToAccount):
+            before, paid = 100_000, int(payment.amount.amount)
+            text = _STATEMENT.format(
+                day=core.clock().astimezone(KIGALI).date(),
+                reference=payment.next_action.reference,
+                amount=paid,
+                first=before + paid,
+                second=before + paid - 500,
+                third=before + paid - 500 + 18_000,
+            )
+            file.write_text(text)
+            return file
+    return None
+
+
 # ── the welcome ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -284,6 +318,7 @@ async def _welcome(core: Core, address: str, simulators: Mapping[str, object]) -
         simulators={
             code: f"{address}/simulators/{code}/" for code in dict.fromkeys([*first, *simulators])
         },
+        statement=await _write_statement(core),
         tries=tuple(one for one in found if one is not None),
     )
 

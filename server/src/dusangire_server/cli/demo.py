@@ -72,7 +72,12 @@ def _put(welcome: "Welcome", settings: Settings) -> None:
         out.print(f"\n{number}. {item.about}\n", style="bold")
         out.print(item.command)
     out.print("\nOr from another terminal:\n", style="bold")
-    out.print(f"{_program(settings)} payments list\n{_program(settings)} payments watch")
+    program = _program(settings)
+    out.print(f"{program} payments list\n{program} payments watch")
+    if welcome.statement is not None:
+        out.print("\nThe bank's statement has come. See what it explains:\n", style="bold")
+        out.print(f"{program} statements import {welcome.statement} --account bank")
+        out.print(f"{program} reconcile --account bank")
     out.print("\nCtrl-C stops everything.", style="dim")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from dusangire import sequencer
 from dusangire.access import OPERATOR
 from dusangire.core import Core
 from dusangire.errors import DusangireError, Invalid
+from dusangire.importing.imports import KIGALI
 from dusangire.reconciliation import discrepancies, runs
 from dusangire.reconciliation import report as reports
 from dusangire.reconciliation.discrepancies import DiscrepancyFilter, DiscrepancyStatus
@@ -50,8 +51,10 @@ class RunFailed(DusangireError):
 
 def command(
     account: Annotated[str, typer.Option(help="The statement account's code.")],
-    from_: Annotated[str, typer.Option("--from", help="The first day, such as 2026-11-01.")],
-    to: Annotated[str, typer.Option("--to", help="The last day.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", help="The first day, such as 2026-11-01; else 30 ago.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The last day; else today.")] = None,
     form: As = Form.TABLE,
     out: Out = None,
     as_json: AsJson = False,
@@ -60,7 +63,8 @@ def command(
 
     Somebody with an account approves the run afterwards, in the browser.
     """
-    days = _day(from_, "--from"), _day(to, "--to")
+    last = _day(to, "--to") if to else datetime.now(KIGALI).date()
+    days = _day(from_, "--from") if from_ else last - timedelta(days=30), last
     check_form(form, out)
 
     async def work(core: Core, url: str) -> Report:
