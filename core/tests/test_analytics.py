@@ -17,10 +17,10 @@ from dusangire.analytics import rollups
 from dusangire.analytics.performance import gateway_performance, percentile
 from dusangire.analytics.revenue import RevenueGroup, RevenueRow, revenue
 from dusangire.analytics.rollups import BUCKET_WIDTH, SHORTEST, seconds_of
+from dusangire.days import KIGALI
 from dusangire.errors import CurrencyNotSupported, Forbidden, Invalid
 from dusangire.gateway import Accepted, Attempt, Failed, FailureCode, Outcome
 from dusangire.intake import MethodInput
-from dusangire.invoicing.invoices import KIGALI
 from dusangire.lifecycle import PaymentStatus
 from dusangire.permissions import Scope
 

@@ -10,6 +10,7 @@ import pytest
 from core.tests.conftest import Shop, paid, until
 from core.tests.discrepancing import MONDAY, Desk
 
+from dusangire.days import KIGALI
 from dusangire.errors import (
     ConfirmationNeeded,
     Conflict,
@@ -23,7 +24,6 @@ from dusangire.gateway import Accepted, Attempt, Outcome
 from dusangire.intake import MethodInput
 from dusangire.permissions import Role
 from dusangire.reconciliation import discrepancies, measures, suspense
-from dusangire.reconciliation.detecting import KIGALI
 from dusangire.reconciliation.discrepancies import DiscrepancyFilter, DiscrepancyStatus
 from dusangire.reconciliation.wording import WORDS
 

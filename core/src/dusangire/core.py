@@ -5,10 +5,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from dusangire import database
 from dusangire.access import Authenticator
+from dusangire.days import KIGALI
 from dusangire.egress import Egress, trusted
 from dusangire.gateways import Gateways
 from dusangire.keyring import Keyring
@@ -43,6 +44,10 @@ class Core:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     egress: Egress = field(default_factory=Egress)
     tail: Tail = field(default_factory=Tail)
+
+    def today(self) -> date:
+        """The day in Rwanda."""
+        return self.clock().astimezone(KIGALI).date()
 
 
 @asynccontextmanager

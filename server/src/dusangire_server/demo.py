@@ -23,7 +23,6 @@ from dusangire.database import migrate
 from dusangire.errors import CannotStart, GatewayNotFound, NotFound, Unauthenticated
 from dusangire.gateway import TransferToAccount
 from dusangire.gateways import Account
-from dusangire.importing.imports import KIGALI
 from dusangire.intake import ConfirmPayment, CreatePayment, CustomerInput, MethodInput
 from dusangire.invoicing import merchant
 from dusangire.lifecycle import PaymentStatus
@@ -283,7 +282,7 @@ async def _write_statement(core: Core) -> Path | None:
         if isinstance(payment.next_action, TransferToAccount):
             before, paid = 100_000, int(payment.amount.amount)
             text = _STATEMENT.format(
-                day=core.clock().astimezone(KIGALI).date(),
+                day=core.today(),
                 reference=payment.next_action.reference,
                 amount=paid,
                 first=before + paid,

@@ -7,7 +7,6 @@ closed days themselves are refused.
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from dusangire.access import Actor
 from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
@@ -17,8 +16,6 @@ from dusangire.errors import Forbidden, IllegalState, Invalid, NotFound, SelfApp
 from dusangire.importing import accounts
 from dusangire.permissions import Permission
 from dusangire.text import clean_optional
-
-KIGALI = ZoneInfo("Africa/Kigali")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +99,7 @@ async def close_period(
     Raises Forbidden, NotFound; Invalid for a day that is not over; IllegalState.
     """
     held = await _account(core, actor, account)
-    if until >= core.clock().astimezone(KIGALI).date():
+    if until >= core.today():
         raise Invalid("Only days that are over can be closed.", field=["until"])
     return await _ask(actor, held, "CLOSE", until, note)
 

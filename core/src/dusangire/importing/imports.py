@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
-from zoneinfo import ZoneInfo
 
 import orjson
 import structlog
@@ -47,7 +46,6 @@ from dusangire.text import clean, printable
 
 log = structlog.get_logger(__name__)
 
-KIGALI = ZoneInfo("Africa/Kigali")
 MOST_REJECTS = 1_000
 """So many lines that could not be read are kept for a person to look at."""
 
@@ -334,7 +332,7 @@ async def _read(
         file=file,
         file_name=upload.file_name,
         currency=account.currency,
-        today=core.clock().astimezone(KIGALI).date(),
+        today=core.today(),
         modules=core.plugins.statement_formats().modules,
         format=row["format"],
         profile=row["profile"],
@@ -574,7 +572,7 @@ class _Storing:
         self._tally = Tally(
             head=head,
             currency=self.account.currency,
-            today=self.core.clock().astimezone(KIGALI).date(),
+            today=self.core.today(),
         )
         await fetch(
             _OPEN, self._statement_id, self.account.id, self.row["id"], self.account.currency

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from dusangire.access import Actor
 from dusangire.core import Core
@@ -15,8 +14,6 @@ from dusangire.importing import accounts, profiles, sandbox, uploads
 from dusangire.importing.sandbox import Job, Limits, Refused
 from dusangire.masking import hide_cards, mask_text
 from dusangire.permissions import Permission
-
-_KIGALI = ZoneInfo("Africa/Kigali")
 
 # Somebody waits for it, so it takes less than an import may.
 _LIMITS = Limits(cpu=5, wall=8, output=4 * 1024 * 1024)
@@ -39,7 +36,7 @@ async def preview(
                 file=file,
                 file_name=upload.file_name,
                 currency=found.currency,
-                today=core.clock().astimezone(_KIGALI).date(),
+                today=core.today(),
                 modules=core.plugins.statement_formats().modules,
                 profile=profile or found.profile,
                 profiles=await profiles.every(core, found.id),

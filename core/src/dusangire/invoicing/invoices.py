@@ -6,9 +6,8 @@ transaction ends: what fails gives its number back, and nobody comes before thei
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from tortoise.exceptions import IntegrityError
 
@@ -17,6 +16,7 @@ from dusangire.audit.entries import AUDIT_COLUMNS, audit_values
 from dusangire.core import Core
 from dusangire.cursors import make_cursor, read_cursor
 from dusangire.database import Row, fetch, tx
+from dusangire.days import KIGALI
 from dusangire.errors import IdempotencyMismatch, IllegalState, Invalid, NotFound
 from dusangire.followers import Follower
 from dusangire.intake import CreateInvoice, fingerprint
@@ -48,7 +48,6 @@ from dusangire.tail import EventRecord
 from dusangire.text import clean, printable
 
 # Where a year begins and a day ends, for documents of a merchant in Rwanda.
-KIGALI = ZoneInfo("Africa/Kigali")
 _PAID = {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}
 
 
@@ -549,7 +548,7 @@ async def invoices(
 def _mark(after: str) -> tuple[datetime, UUID]:
     moment, hex_id = read_cursor(after, 2)
     try:
-        return datetime.fromisoformat(moment).astimezone(ZoneInfo("UTC")), UUID(hex=hex_id)
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(hex=hex_id)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Invalid("This cursor is not one of ours.", field=["after"]) from error
 

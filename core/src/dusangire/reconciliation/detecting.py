@@ -5,14 +5,12 @@ an account costs the same few statements as a day.
 """
 
 from datetime import date, timedelta
-from zoneinfo import ZoneInfo
 
 from dusangire.core import Core
 from dusangire.database import fetch
 from dusangire.importing.accounts import StatementAccount
 from dusangire.reconciliation import calendar
 
-KIGALI = ZoneInfo("Africa/Kigali")
 # How far back a match is looked at for having come late.
 _LOOK_BACK = timedelta(days=120)
 
@@ -493,7 +491,7 @@ async def detect(
 ) -> None:
     """Writes everything that does not agree into `disc_found`, a table of this transaction."""
     await _prepare()
-    today = min(core.clock().astimezone(KIGALI).date(), to_date)
+    today = min(core.today(), to_date)
     settings = account.settings
     [scope] = await fetch(
         _SCOPE,

@@ -20,6 +20,7 @@ from dusangire.books import periods, posting
 from dusangire.core import Core
 from dusangire.cursors import make_cursor, read_cursor
 from dusangire.database import Row, fetch, tx
+from dusangire.days import KIGALI
 from dusangire.errors import Conflict, IllegalState, Invalid, NotFound, SelfApproval
 from dusangire.importing import accounts
 from dusangire.importing.accounts import StatementAccount
@@ -27,7 +28,6 @@ from dusangire.money import Money
 from dusangire.permissions import Permission
 from dusangire.queries import MAX_PAGE, Page
 from dusangire.reconciliation import detecting, recording, standing
-from dusangire.reconciliation.detecting import KIGALI
 from dusangire.reconciliation.wording import Facts, message
 from dusangire.records import Who, json_of
 from dusangire.text import clean

@@ -11,7 +11,6 @@ from dusangire.errors import Invalid
 from dusangire.importing import accounts
 from dusangire.money import Money
 from dusangire.permissions import Permission
-from dusangire.reconciliation.detecting import KIGALI
 from dusangire.reconciliation.suspense import NAMES
 
 MAX_DAYS = 1_100
@@ -176,7 +175,7 @@ async def measures(core: Core, actor: Actor, account: str, from_: date, to: date
     if not 0 <= (to - from_).days <= MAX_DAYS:
         raise Invalid(f"A period has 1 to {MAX_DAYS} days.", field=["to"])
     found = await accounts.by_code(core, account)
-    today = core.clock().astimezone(KIGALI).date()
+    today = core.today()
     async with tx(patience=30):
         [lines] = await fetch(_LINES, found.id, from_, to, found.currency)
         rules = await fetch(_RULES, found.id, from_, to)

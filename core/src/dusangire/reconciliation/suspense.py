@@ -17,7 +17,6 @@ from dusangire.money import Money
 from dusangire.permissions import Permission
 from dusangire.reconciliation import decisions
 from dusangire.reconciliation.decisions import MatchLines
-from dusangire.reconciliation.detecting import KIGALI
 from dusangire.reconciliation.settling import CLAIM
 from dusangire.records import Match
 from dusangire.text import clean
@@ -60,7 +59,7 @@ async def suspense(core: Core, actor: Actor, account: str) -> Suspense:
     """Raises Forbidden, NotFound."""
     actor.require(Permission.READ_STATEMENTS)
     found = await accounts.by_code(core, account)
-    today = core.clock().astimezone(KIGALI).date()
+    today = core.today()
     rows = await fetch(_AGEING, found.id, today, found.currency)
     by_age = {row["age"]: row for row in rows}
     return Suspense(

@@ -9,8 +9,8 @@ from dusangire.access import OPERATOR
 from dusangire.analytics.performance import GatewayPerformance, gateway_performance
 from dusangire.analytics.revenue import RevenueGroup, RevenueRow, revenue
 from dusangire.core import Core
+from dusangire.days import KIGALI
 from dusangire.errors import Invalid
-from dusangire.invoicing.invoices import KIGALI
 from dusangire_server.cli.output import AsJson, put_json, put_table, to_json
 from dusangire_server.cli.session import run
 

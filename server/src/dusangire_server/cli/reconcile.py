@@ -17,8 +17,8 @@ import typer
 from dusangire import sequencer
 from dusangire.access import OPERATOR
 from dusangire.core import Core
+from dusangire.days import KIGALI
 from dusangire.errors import DusangireError, Invalid
-from dusangire.importing.imports import KIGALI
 from dusangire.reconciliation import discrepancies, runs
 from dusangire.reconciliation import report as reports
 from dusangire.reconciliation.discrepancies import DiscrepancyFilter, DiscrepancyStatus
