@@ -38,14 +38,15 @@ BEGIN, END = date(2026, 10, 1), date(2026, 11, 2)
 # One in so many lines names nothing, or pays another amount.
 ODD = 97
 
-# The nth payment: its reference, what the operator calls it, its price. The same for both sides.
+# The nth payment: its reference, what the operator calls it, its price. The same for both sides,
+# day after day of a month.
 _PAYMENTS = """
 INSERT INTO payment (id, reference, status, amount, currency, captured, gateway_id, created_at,
     updated_at, completed_at)
 SELECT md5('payment ' || n)::uuid, 'PAY-' || lpad(upper(to_hex(n)), 8, '0'), 'SUCCEEDED',
     1000 + n % 5000 * 10, 'RWF', 1000 + n % 5000 * 10, $1, at, at, at
-FROM (SELECT n, timestamptz '2026-10-01 06:00+02' + n % 30 * interval '1 day' AS at
-    FROM generate_series($2::int, $3::int) AS n) AS made"""
+FROM (SELECT n, timestamptz '2026-10-01 06:00+02' + (n - 1)::bigint * 30 / $3 * interval '1 day'
+    AS at FROM generate_series($2::int, $3::int) AS n) AS made"""
 _ATTEMPTS = """
 INSERT INTO payment_attempt (id, payment_id, number, gateway_id, environment, status, reference,
     gateway_transaction_id, created_at, completed_at)
@@ -70,8 +71,9 @@ INSERT INTO statement_line (id, account_id, statement_id, statement_import_id, n
     source, fingerprint, occurrence, posted)
 SELECT md5('line ' || n)::uuid, $1, $2, $3, n, 'BOOKED', 'PAYMENT', 'CREDIT',
     1000 + n % 5000 * 10 + CASE WHEN n % {ODD} = 1 THEN 500 ELSE 0 END, 'RWF',
-    date '2026-10-01' + n % 30, CASE WHEN n % {ODD} = 0 THEN 'X' ELSE 'T' END
-        || lpad(upper(to_hex(n)), 8, '0'), 'Payment', '', md5('line ' || n), 0, true
+    date '2026-10-01' + ((n - 1)::bigint * 30 / $5)::int,
+    CASE WHEN n % {ODD} = 0 THEN 'X' ELSE 'T' END || lpad(upper(to_hex(n)), 8, '0'),
+    'Payment', '', md5('line ' || n), 0, true
 FROM generate_series($4::int, $5::int) AS n"""
 _LINE_REFS = f"""
 INSERT INTO line_ref (line_id, kind, value)

@@ -177,27 +177,25 @@ GROUP BY m.id HAVING m.status <> 'CONFIRMED' OR bool_or(legs.currency <> m.curre
     OR sum(brought) <> sum(said) - m.fee + m.difference"""
 
 _MATCHES = """
-WITH matched AS (
-    SELECT m.*, 'suspense:' || a.code AS suspense, a.code, day.day
+WITH leg AS MATERIALIZED (
+    SELECT g.match_id, l.booking_date, i.id AS item_id, i.book, i.direction, i.amount, i.gateway_id
+    FROM match_leg g LEFT JOIN statement_line l ON l.id = g.line_id
+    LEFT JOIN clearing_item i ON i.id = g.item_id
+    WHERE g.match_id = ANY($1::uuid[]) AND g.live
+), matched AS (
+    SELECT m.id, m.currency, m.fee, m.difference, 'suspense:' || a.code AS suspense,
+        greatest(max(leg.booking_date), a.closed_until + 1) AS day,
+        'fees:' || coalesce(min(g.code), a.code) AS fees
     FROM recon_match m JOIN statement_account a ON a.id = m.account_id
-    CROSS JOIN LATERAL (
-        SELECT greatest(max(l.booking_date), a.closed_until + 1) AS day
-        FROM match_leg leg JOIN statement_line l ON l.id = leg.line_id
-        WHERE leg.match_id = m.id AND leg.live) AS day
-    WHERE m.id = ANY($1::uuid[])
+    JOIN leg ON leg.match_id = m.id LEFT JOIN gateway_account g ON g.id = leg.gateway_id
+    WHERE m.id = ANY($1::uuid[]) GROUP BY m.id, a.id
 ), moved AS (
-    SELECT 'match' AS cause, suspense AS debit, i.book AS credit,
-        CASE i.direction WHEN 'CREDIT' THEN i.amount ELSE -i.amount END AS amount,
-        i.id AS item_id, m.id, m.currency, m.day
-    FROM matched m JOIN match_leg leg ON leg.match_id = m.id AND leg.live
-    JOIN clearing_item i ON i.id = leg.item_id
+    SELECT 'match' AS cause, suspense AS debit, leg.book AS credit,
+        CASE leg.direction WHEN 'CREDIT' THEN leg.amount ELSE -leg.amount END AS amount,
+        leg.item_id, m.id, m.currency, m.day
+    FROM matched m JOIN leg ON leg.match_id = m.id AND leg.item_id IS NOT NULL
     UNION ALL
-    SELECT 'fee', 'fees:' || coalesce(
-        (SELECT min(g.code) FROM match_leg leg JOIN clearing_item i ON i.id = leg.item_id
-            JOIN gateway_account g ON g.id = i.gateway_id
-            WHERE leg.match_id = m.id AND leg.live), code),
-        suspense, fee, NULL, id, currency, day
-    FROM matched m WHERE fee <> 0
+    SELECT 'fee', fees, suspense, fee, NULL, id, currency, day FROM matched WHERE fee <> 0
     UNION ALL
     SELECT 'difference', suspense, 'write_off', difference, NULL, id, currency, day
     FROM matched WHERE difference <> 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import orjson
+import structlog
 
 from dusangire.access import Actor
 from dusangire.books import posting
@@ -18,8 +19,11 @@ from dusangire.money import exponent
 from dusangire.reconciliation import standing
 from dusangire.reconciliation.passes.by_reference import EXPLANATION
 
-BATCH = 20_000
-"""So many matches are written in one transaction: locks and memory stay small."""
+log = structlog.get_logger(__name__)
+
+PAGES = 400
+"""Matches of so many pages of `match_found` are written in one transaction, about twenty thousand:
+locks and memory stay small."""
 
 SUPERSEDED = "superseded"
 
@@ -207,10 +211,10 @@ FROM (
 ) AS found"""
 _TAKE = f"""
 WITH taken AS (
-    DELETE FROM match_found WHERE account_id = $1 AND NOT suggested AND id IN (
-        SELECT id FROM match_found WHERE account_id = $1 AND NOT suggested ORDER BY id LIMIT $3)
-    RETURNING *
+    DELETE FROM match_found WHERE account_id = $1 AND NOT suggested
+        AND ctid >= $3::tid AND ctid < $4::tid RETURNING *
 ){_INTO_BATCH}"""
+_EXTENT = """SELECT pg_relation_size('match_found') / current_setting('block_size')::int AS pages"""
 _HOLD_LINES = """
 SELECT count(*) FROM (
     SELECT id FROM statement_line WHERE id IN (SELECT unnest(line_ids) FROM match_batch)
@@ -221,18 +225,33 @@ SELECT count(*) FROM (
     SELECT id FROM clearing_item WHERE id IN (SELECT unnest(item_ids) FROM match_batch)
     ORDER BY id FOR NO KEY UPDATE
 ) AS held"""
-_DROP_DECIDED = """
-DELETE FROM match_batch b WHERE EXISTS (
-    SELECT FROM unnest(b.line_ids) AS line (id) LEFT JOIN statement_line l USING (id)
-    WHERE l.status IS NULL OR l.status NOT IN ('OPEN', 'SUGGESTED')
-) OR EXISTS (
-    SELECT FROM unnest(b.item_ids) AS item (id) LEFT JOIN clearing_item i USING (id)
-    WHERE i.status IS DISTINCT FROM 'OPEN'
-) OR EXISTS (
-    SELECT FROM unnest(b.line_ids || b.item_ids) AS one (id)
-    JOIN match_leg g ON g.live AND (g.line_id = one.id OR g.item_id = one.id)
+# What changed since the search is left for the next run: what is not open any more, what a person
+# is deciding, and what does not add up now, such as a payout that grew by a later file.
+_DROP_CHANGED = """
+WITH leg AS (
+    SELECT b.match_id, line.id AS line_id, NULL::uuid AS item_id
+    FROM match_batch b CROSS JOIN LATERAL unnest(b.line_ids) AS line (id)
+    UNION ALL SELECT b.match_id, NULL, item.id
+    FROM match_batch b CROSS JOIN LATERAL unnest(b.item_ids) AS item (id)
+), summed AS (
+    SELECT leg.match_id, bool_and(CASE WHEN leg.item_id IS NULL
+            THEN coalesce(l.status IN ('OPEN', 'SUGGESTED') AND l.posted, false)
+            ELSE coalesce(i.status = 'OPEN', false) END) AS free,
+        sum(CASE coalesce(l.direction, i.direction) WHEN 'CREDIT' THEN 1 ELSE -1 END
+            * coalesce(l.amount, -i.amount)) AS remaining
+    FROM leg LEFT JOIN statement_line l ON l.id = leg.line_id
+    LEFT JOIN clearing_item i ON i.id = leg.item_id
+    GROUP BY leg.match_id
+), decided AS (
+    SELECT leg.match_id FROM leg JOIN match_leg g ON g.live AND g.line_id = leg.line_id
     JOIN recon_match m ON m.id = g.match_id WHERE m.decided_by_name IS NOT NULL
-)"""
+    UNION ALL SELECT leg.match_id FROM leg JOIN match_leg g ON g.live AND g.item_id = leg.item_id
+    JOIN recon_match m ON m.id = g.match_id WHERE m.decided_by_name IS NOT NULL
+)
+DELETE FROM match_batch b USING summed
+WHERE summed.match_id = b.match_id AND (NOT free OR remaining <> b.difference - b.fee
+    OR b.match_id IN (SELECT match_id FROM decided))
+RETURNING b.rule, b.line_ids, b.item_ids, free AND remaining <> b.difference - b.fee AS odd"""
 _IN_THE_WAY = """
 SELECT DISTINCT g.match_id FROM match_batch b
 CROSS JOIN LATERAL unnest(b.line_ids) AS line (id)
@@ -282,15 +301,16 @@ async def confirm_found(account_id: UUID, reconciliation_id: UUID | None, who: A
     Its own transactions. A crash in between leaves whole batches, and the next run finds the rest.
     """
     written, digits = 0, await _digits(account_id)
-    while True:
+    [extent] = await fetch(_EXTENT)
+    for page in range(0, extent["pages"], PAGES):
         async with tx(patience=60):
             await fetch(_BATCH_TABLE)
-            await fetch(_TAKE, account_id, digits, BATCH)
-            await fetch("ANALYZE match_batch")
+            await fetch(_TAKE, account_id, digits, (page, 0), (page + PAGES, 0))
             [row] = await fetch("SELECT count(*) AS taken FROM match_batch")
-            if not row["taken"]:
-                return written
-            written += await _write_batch(reconciliation_id, who)
+            if row["taken"]:
+                await fetch("ANALYZE match_batch")
+                written += await _write_batch(reconciliation_id, who)
+    return written
 
 
 async def _digits(account_id: UUID) -> int:
@@ -299,11 +319,8 @@ async def _digits(account_id: UUID) -> int:
 
 
 async def _write_batch(reconciliation_id: UUID | None, who: Actor) -> int:
-    await fetch(_HOLD_LINES)
-    await fetch(_HOLD_ITEMS)
-    await fetch(_DROP_DECIDED)
-    for row in await fetch(_IN_THE_WAY):
-        await _give_way(row["match_id"], who)
+    await _hold()
+    await _give_way([row["match_id"] for row in await fetch(_IN_THE_WAY)], who)
     confirmed = "CONFIRMED", who.kind, who.name, who.staff_id
     ids = [row["id"] for row in await fetch(_WRITE, reconciliation_id, *confirmed)]
     await posting.post_matches(ids, who.name)
@@ -311,8 +328,24 @@ async def _write_batch(reconciliation_id: UUID | None, who: Actor) -> int:
     return len(ids)
 
 
-async def _give_way(match_id: UUID, who: Actor) -> None:
-    await fetch(_GIVE_WAY, [match_id], "UNMATCHED", who.kind, who.name, who.staff_id, SUPERSEDED)
+async def _hold() -> None:
+    """What the batch is of stays as it is from here on; what changed before is not of it."""
+    await fetch(_HOLD_LINES)
+    await fetch(_HOLD_ITEMS)
+    for row in await fetch(_DROP_CHANGED):
+        if row["odd"]:
+            log.warning(
+                "a match does not add up any more, and is left for the next run",
+                rule=row["rule"],
+                lines=[str(one) for one in row["line_ids"]],
+                items=[str(one) for one in row["item_ids"]],
+            )
+
+
+async def _give_way(match_ids: Sequence[UUID], who: Actor) -> None:
+    if match_ids:
+        ids = list(match_ids)
+        await fetch(_GIVE_WAY, ids, "UNMATCHED", who.kind, who.name, who.staff_id, SUPERSEDED)
 
 
 # ── suggestions ──────────────────────────────────────────────────────────────────────────────────
@@ -352,12 +385,10 @@ async def suggest_found(account_id: UUID, reconciliation_id: UUID | None, who: A
     async with tx(patience=60):
         await fetch(_BATCH_TABLE)
         await fetch(_TAKE_SUGGESTED, account_id, await _digits(account_id))
-        await fetch(_HOLD_LINES)
-        await fetch(_HOLD_ITEMS)
-        await fetch(_DROP_DECIDED)
+        await _hold()
         gone = [row["id"] for row in await fetch(_KNOWN, account_id)]
         await fetch(_LOCK_LINES, gone)
         await fetch(_LOCK_ITEMS, gone)
-        await fetch(_GIVE_WAY, gone, "UNMATCHED", who.kind, who.name, who.staff_id, SUPERSEDED)
+        await _give_way(gone, who)
         await fetch(_DROP_TAKEN)
         await fetch(_WRITE, reconciliation_id, "SUGGESTED", None, None, None)

@@ -84,8 +84,10 @@ CREATE TABLE match_leg (
     CONSTRAINT match_leg_one_side CHECK (num_nonnulls(line_id, item_id) = 1)
 );
 CREATE INDEX match_leg_match_idx ON match_leg (match_id);
-CREATE UNIQUE INDEX match_leg_line_once ON match_leg (line_id) WHERE live;
-CREATE UNIQUE INDEX match_leg_item_once ON match_leg (item_id) WHERE live;
+CREATE UNIQUE INDEX match_leg_line_once ON match_leg (line_id)
+    WHERE live AND line_id IS NOT NULL;
+CREATE UNIQUE INDEX match_leg_item_once ON match_leg (item_id)
+    WHERE live AND item_id IS NOT NULL;
 
 ALTER TABLE ledger_entry ADD CONSTRAINT ledger_entry_match_fkey
     FOREIGN KEY (match_id) REFERENCES recon_match (id);
@@ -101,7 +103,8 @@ CREATE TABLE rejected_pair (
 );
 
 -- What a run has found and not written down yet; the next run of the account begins without it.
--- A million rows are written at once: nothing is kept of each that can be made when it is taken.
+-- A million rows are written at once: nothing is kept of each that can be made when it is taken,
+-- and nothing is indexed, since they are taken page by page.
 -- named: how a line and an item name each other; the rest of the explanation is made from them.
 CREATE UNLOGGED TABLE match_found (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -116,7 +119,6 @@ CREATE UNLOGGED TABLE match_found (
     named text,
     explanation jsonb,
     suggested boolean NOT NULL,
-    PRIMARY KEY (account_id, suggested, id),
     CONSTRAINT match_found_explained CHECK (num_nonnulls(named, explanation) = 1)
 );
 

@@ -10,9 +10,10 @@ into `match_ambiguity`: where a line has two items or an item two lines, nobody 
 # $1 the account, $2 and $3 its days, $4 the gateways.
 _OPEN_LINES = """
     SELECT l.id, l.direction, l.amount, l.currency, l.gross, l.fee, l.charges, l.booking_date,
-        l.kind, l.is_reversal, l.bank_reference, l.narration, i.blocks_posting
+        l.kind, l.is_reversal, l.bank_reference, l.narration,
+        l.statement_import_id = ANY (ARRAY(SELECT id FROM statement_import
+            WHERE account_id = $1 AND blocks_posting)) AS blocks_posting
     FROM statement_line l
-    JOIN statement_import i ON i.id = l.statement_import_id
     WHERE l.account_id = $1 AND l.status IN ('OPEN', 'SUGGESTED') AND l.entry_status = 'BOOKED'
         AND l.posted AND l.kind <> 'FAILED' AND l.booking_date BETWEEN $2 AND $3
         AND coalesce(l.booking_date > (
@@ -57,17 +58,28 @@ _NO_CHARGEBACK = "line.kind <> 'CHARGEBACK'"
 def _pairs(*conditions: str) -> str:
     """Each line and item with a reference in common, once for each pass that compares it.
 
+    Day by day, and so found and written down: what belongs to a day lies together in the tables.
     $5 and $6 the kinds of the lines' and the items' references that the first pass compares, $7 and
     $8 the second's; $9 and $10 a percentage and an amount.
     """
-    which = " AND ".join(conditions)
+    # In a CASE, the planner does not take them for independent of each other and of the reference,
+    # which makes ten pairs of a million, and one process sort them all.
+    which = " AND ".join(
+        (
+            "item.direction = line.direction",
+            "item.currency = line.currency",
+            "line.booking_date >= item.began - 1",
+            *conditions,
+        )
+    )
     return f"""
 CREATE TEMPORARY TABLE match_pair ON COMMIT DROP AS
 WITH settings AS (SELECT $9::numeric AS percent, $10::numeric AS fixed),
 line AS ({_OPEN_LINES}
 ), item AS ({_OPEN_ITEMS}
 )
-SELECT DISTINCT ON (line.id, item.id, pass) line.id AS line_id, item.id AS item_id,
+SELECT DISTINCT ON (line.booking_date, line.id, item.id, pass)
+    line.id AS line_id, item.id AS item_id,
     CASE WHEN q.kind = ANY($6::text[]) THEN 1 ELSE 2 END AS pass, r.value, line.amount AS of_line,
     item.amount AS of_item, {_FEE} AS fee, line.currency, line.booking_date,
     line.booking_date - item.day AS days, line.blocks_posting
@@ -75,11 +87,10 @@ FROM line
 JOIN line_ref r ON r.line_id = line.id AND r.kind = ANY($5::text[] || $7::text[])
 JOIN item_ref q ON q.value = r.value AND (r.kind = ANY($5) AND q.kind = ANY($6)
     OR r.kind = ANY($7) AND q.kind = ANY($8::text[]))
-JOIN item ON item.id = q.item_id AND item.direction = line.direction
-    AND item.currency = line.currency
+JOIN item ON item.id = q.item_id
 CROSS JOIN settings
-WHERE {which} AND line.booking_date >= item.began - 1
-ORDER BY line.id, item.id, pass, r.value"""
+WHERE CASE WHEN {which} THEN true ELSE false END
+ORDER BY line.booking_date, line.id, item.id, pass, r.value"""
 
 
 EXACTLY = _pairs(_SAME, _NO_CHARGEBACK)
