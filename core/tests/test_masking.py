@@ -199,7 +199,49 @@ def test_a_card_number_is_found_in_any_spelling(text: str) -> None:
     assert has_card_number(text)
 
 
-@pytest.mark.parametrize("run", ["1 ", "41", "4111 ", "1.2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "VISA4111 1111 1111 1111",
+        "ref_4111_1111_1111_1111_x",
+        "4111  1111  1111  1111",
+        "4111/1111/1111/1111",
+        "4111\u00a01111\u00a01111\u00a01111",
+        "4111\n1111\r\n1111\n1111",
+        "4111 - 1111 - 1111 - 1111",
+        "AMEX3782/822463/10005",
+        "\u20074111/1111/1111/1111",
+        "\uff14" + "\uff11" * 15,
+        "x\uff14\uff11\uff11\uff11 1111 1111 1111",
+    ],
+)
+def test_s53_a_card_number_in_a_statement_is_hidden_in_any_spelling(text: str) -> None:
+    hidden = hide_cards(f"PAID {text} OK")
+
+    assert HIDDEN in hidden
+    assert sum(character.isdigit() for character in hidden) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RF59 RW00 0000 42",
+        "FT26306AB1C2/2026-11-02/15000/115000",
+        "2026-11-02 2026-11-03 15000 115000",
+        "0788 123 456 / 0733 123 456",
+        "0004 0001 2345 0000",
+        "4111 1111 1111 1112",
+    ],
+)
+def test_what_is_no_card_stays_in_a_statement(text: str) -> None:
+    assert hide_cards(text) == text
+
+
+def test_s53_a_card_number_is_hidden_behind_another_group_of_four() -> None:
+    assert hide_cards("in 2026 4111/1111/1111/1111 Ltd") == f"in {HIDDEN} Ltd"
+
+
+@pytest.mark.parametrize("run", ["1 ", "41", "4111 ", "1.2", "4111/"])
 def test_a_long_run_of_digits_is_hidden_without_being_looked_at(run: str) -> None:
     text = f"amount {run * 100_000} end"
 

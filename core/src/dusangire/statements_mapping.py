@@ -23,8 +23,11 @@ from pydantic import (
 __all__ = ["BadMapping", "Columns", "TableMapping", "check"]
 
 PATTERN_LIMIT = 200
-# A repetition of something that repeats takes exponential time on a text made for it.
-_REPEATED_REPETITION = re.compile(r"[*+}][^()]*\)[*+{]|\\[1-9]")
+_PARTS = re.compile(
+    r"(?P<reference>\\[1-9]|\(\?P=)|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[aiLmsux-]+\)"
+    r"|(?P<open>\((?:\?P?[:=!<>]*)?)|(?P<close>\))(?P<again>[*+{])?|(?P<choice>[*+?{|])|.",
+    re.DOTALL,
+)
 _DATE_DIRECTIVES = set("YymdbBHIMSpfzZ%")
 
 
@@ -41,13 +44,36 @@ def _listed(value: object) -> object:
 
 
 def _pattern(text: str) -> str:
-    if _REPEATED_REPETITION.search(text):
-        raise ValueError("must not repeat a group that repeats something itself")
+    if _may_explode(text):
+        raise ValueError(
+            "must not repeat a group that has a repetition, something optional or alternatives in "
+            "it, nor refer back to a group"
+        )
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is no regular expression: {error}") from error
     return text
+
+
+def _may_explode(pattern: str) -> bool:
+    """Whether it may take exponential time on a text made for it: a group that is repeated can be
+    read in more than one way, at any depth. Stricter than need be."""
+    # Of each group that is open here: whether there is a choice in it.
+    choices = [False]
+    for part in _PARTS.finditer(pattern):
+        if part["reference"]:
+            return True
+        if part["open"]:
+            choices.append(False)
+        elif part["choice"]:
+            choices[-1] = True
+        elif part["close"] and len(choices) > 1:
+            inside = choices.pop()
+            if inside and part["again"]:
+                return True
+            choices[-1] |= inside or part["again"] is not None
+    return False
 
 
 def _date_format(text: str) -> str:

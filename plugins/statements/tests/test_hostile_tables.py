@@ -9,6 +9,7 @@ import pytest
 from plugins.statements.tests.tabling import csv, options, read, xlsx
 
 from dusangire.statements import Unreadable
+from dusangire.statements_mapping import BadMapping, check
 from dusangire_statements import tables
 from dusangire_statements.workbooks import Workbook, require_harmless
 
@@ -249,3 +250,46 @@ def test_an_ending_says_nothing(tmp_path: Path) -> None:
     lying = file.rename(tmp_path / "statement.csv")
 
     assert read(lying).signed == [5]
+
+
+def _mapping(pattern: str) -> dict[str, object]:
+    columns = {"booking_date": "day", "amount": "sum", "description": "text"}
+    return {"columns": columns, "fee_rows": {"narration_regex": pattern}}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+b",
+        "((a+))+b",
+        "(x(y+)z)*",
+        "(?:(?:(?:a+)))+",
+        "(a|a)*b",
+        "((a|b))+",
+        "(?:a?a?)+b",
+        "(a*){3,}",
+        "(?P<x>a+)*",
+        "([ab]+)*",
+        r"(a)\1",
+        "(?P<x>a)(?P=x)",
+    ],
+)
+def test_s48_an_own_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
+    with pytest.raises(BadMapping, match=r"fee_rows\.narration_regex: must not repeat a group"):
+        check(_mapping(pattern))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?i)\b(charges?|fees?|commission|vat|levy|frais)\b",
+        "(?i)^(pay|transfer)?.{0,30}",
+        "[(+)]+fee",
+        "[])(+]+",
+        r"\(a+\)+",
+        "(abc)+",
+        "(?:ab){2}",
+    ],
+)
+def test_a_harmless_pattern_is_taken(pattern: str) -> None:
+    assert check(_mapping(pattern)).fee_rows is not None
