@@ -1,6 +1,9 @@
 """Files become lines: nothing twice, nothing lost, and what does not agree is said."""
 
 import asyncio
+import os
+import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -326,6 +329,24 @@ async def test_files_are_sealed_and_those_nobody_imported_are_forgotten(bank: Ba
         (failed.upload_id, False),
         (kept.upload_id, True),
     ]
+
+
+async def test_what_a_killed_process_laid_open_is_cleared_away(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(bank.folder))
+    left, at_work = (bank.folder / f"{uploads.SCRATCH}{name}" for name in ("left", "at-work"))
+    other = bank.folder / "another-programs"
+    for folder in (left, at_work, other):
+        folder.mkdir()
+        (folder / "statement").write_text("15000")
+    long_ago = time.time() - 86_400
+    os.utime(left, (long_ago, long_ago))
+    os.utime(other, (long_ago, long_ago))
+
+    await uploads.forget(bank.shop.core)
+
+    assert (left.exists(), at_work.exists(), other.exists()) == (False, True, True)
 
 
 async def test_new_keys_seal_the_files_anew(bank: Bank) -> None:

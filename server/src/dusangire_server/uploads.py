@@ -175,7 +175,7 @@ class _Part:
 @asynccontextmanager
 async def _received(receive: Receive, boundary: bytes, patience: float) -> AsyncIterator[_Part]:
     """The file on the disk for as long as it takes to store it. Raises Refused."""
-    with tempfile.TemporaryDirectory(prefix="dusangire-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=uploads.SCRATCH) as folder:
         path = Path(folder) / "file"
         with path.open("xb") as file:
             part = _Part(path, file)

@@ -308,7 +308,7 @@ async def _work_on(core: Core, row: Row, limits: Limits) -> None:
         return
     result = _Result()
     try:
-        with tempfile.TemporaryDirectory(prefix="dusangire-import-") as folder:
+        with tempfile.TemporaryDirectory(prefix=uploads.SCRATCH) as folder:
             spool = Path(folder) / "records"
             await _read(core, account, row, limits, Path(folder) / "statement", spool)
             await _store(core, account, row, spool, result)

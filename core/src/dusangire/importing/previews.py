@@ -29,7 +29,7 @@ async def preview(
     upload = await uploads.find(upload_id)
     await profiles.require(core, found, profile or found.profile)
     async with _AT_ONCE:
-        with tempfile.TemporaryDirectory(prefix="dusangire-preview-") as folder:
+        with tempfile.TemporaryDirectory(prefix=uploads.SCRATCH) as folder:
             file, spool = Path(folder) / "statement", Path(folder) / "records"
             await uploads.write_out(core, upload.id, file)
             job = Job(

@@ -2,7 +2,12 @@
 
 import asyncio
 import hashlib
+import os
+import shutil
+import tempfile
+import time
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +32,12 @@ LARGEST = 20 * 1024 * 1024
 KEPT = timedelta(days=7)
 """How long a file waits to be imported."""
 
+SCRATCH = "dusangire-file-"
+"""How folders begin in which a file lies open while it is read."""
+
 _LONGEST_NAME = 120
+# Seconds: nothing is read for so long.
+_LEFT_BEHIND = 6 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,5 +162,18 @@ RETURNING id"""
 
 
 async def forget(core: Core) -> int:
-    """Forgets up to a hundred files that waited for too long; gives how many."""
+    """Forgets up to a hundred files that waited for too long; gives how many.
+
+    And what processes that were killed had laid open on this machine.
+    """
+    await asyncio.to_thread(_clear_away, Path(tempfile.gettempdir()))
     return len(await fetch(_FORGET, core.clock() - KEPT))
+
+
+def _clear_away(folder: Path) -> None:
+    for left in folder.glob(f"{SCRATCH}*"):
+        # Gone meanwhile, or another's: neither is for us to take away.
+        with suppress(OSError):
+            found = left.lstat()
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _LEFT_BEHIND:
+                shutil.rmtree(left)
