@@ -7,7 +7,6 @@ import shlex
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -65,7 +64,7 @@ class Welcome:
     approver_url: str
     api_key: str
     simulators: Mapping[str, str]
-    statement: Path | None
+    statement: str | None
     tries: tuple[Try, ...]
 
 
@@ -272,11 +271,11 @@ _STATEMENT = """Date,Value Date,Reference,Description,Debit,Credit,Balance
 """
 
 
-async def _write_statement(core: Core) -> Path | None:
+async def _write_statement(core: Core) -> str | None:
     """The bank's file, the same at each start: the transfer is the one that a sample waits for."""
     file = core.settings.home / "bank-statement.csv"
     if file.exists():
-        return file
+        return str(file)
     waiting = queries.PaymentFilter(gateway=["bank"], status=[PaymentStatus.PENDING])
     for payment in (await queries.payments(core, OPERATOR, waiting, first=1)).items:
         if isinstance(payment.next_action, TransferToAccount):
@@ -290,7 +289,7 @@ async def _write_statement(core: Core) -> Path | None:
                 third=before + paid - 500 + 18_000,
             )
             file.write_text(text)
-            return file
+            return str(file)
     return None
 
 
